@@ -1,0 +1,268 @@
+"""One typed configuration: read, overridden, shown, and saved next to the weights. Nothing else configures anything.
+
+Pure pydantic and importable without torch, so that ``umanet --help`` stays quick; the parts that use an option take
+the small class that holds it, never the whole.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from umanet.errors import ConfigError
+
+Preset = Literal["cpu-small", "small", "medium", "large"]
+MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
+
+
+class Options(BaseModel):
+    """Unknown keys are errors; values do not change after creation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneOptions(Options):
+    """The network that turns an image into features."""
+
+    architecture: Literal["unet", "basic-unet", "dynunet"] = "unet"
+    """unet: residual, strided, quick on a CPU. basic-unet: two convolutions a level. dynunet: as nnU-Net's plain U-Net."""
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    """Features per level, finest first."""
+    features: int = Field(16, ge=1)
+    """Features per voxel that the predictors and the annotation uncertainty module see."""
+    residual_units: int = Field(1, ge=0)
+    """Convolutions per residual block (unet only)."""
+
+
+class UmaNetOptions(Options):
+    """UMA-Net's own options; docs/concepts/method.md has the formulas."""
+
+    grade: Literal["image", "annotation", "none"] = "image"
+    """What QAM grades into high and low quality: whole images (journal version), single annotations (v1), nothing."""
+    target: Literal["hard", "soft"] = "hard"
+    """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
+    weights: Literal["normalised", "total"] = "normalised"
+    """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
+    reliability: bool = True
+    """Weight annotators by their running reliability (only where annotators are identified)."""
+    uncertainty_loss: Literal["bce", "attenuated"] = "bce"
+    """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
+    attenuation: float = Field(0.3, gt=0)
+    """lambda of the attenuated loss."""
+    kappa: float = Field(1.0, ge=0)
+    """Votes that the network has in the consensus an annotation is compared with."""
+    k: float = Field(2.0, gt=0)
+    """Robust standard deviations below the median at which a quality is low."""
+    quality_floor: float = Field(0.05, ge=0)
+    """Least distance below the median at which a quality is low."""
+    mu: float = Field(0.5, ge=0)
+    """Weight of the auxiliary predictor's loss."""
+    width: int = Field(12, ge=1)
+    """Channels inside the annotation uncertainty module."""
+    weight_warm_up: float = Field(0.15, ge=0, le=1)
+    """Share of the steps before annotations are weighted."""
+    grade_warm_up: float = Field(0.30, ge=0, le=1)
+    """Share of the steps before samples are graded."""
+    margin: int = Field(3, ge=0)
+    """Voxels of the working grid by which the region of interest is dilated."""
+    memory: int = Field(256, ge=8)
+    """How many of the last qualities the median and the spread are taken over (about an epoch)."""
+
+
+class FusionOptions(Options):
+    """How the fused targets of the baselines are made."""
+
+    ties: Literal["background", "lowest", "highest", "split"] = "background"
+    """Majority vote where classes tie: background, the lowest or highest class index among them, or equal shares."""
+    annotator: str | None = None
+    """Whose annotations ``single`` takes; by default the annotator with the most cases."""
+
+
+class AugmentOptions(Options):
+    """Random changes of training samples, by MONAI. Zero switches one off."""
+
+    probability: float = Field(0.8, ge=0, le=1)
+    """Probability of the affine change; the others have half of it."""
+    rotate: float = Field(10.0, ge=0)
+    """Degrees, either way, about every axis."""
+    scale: float = Field(0.1, ge=0, lt=1)
+    """Share, either way."""
+    shift: float = Field(0.06, ge=0, lt=1)
+    """Share of the side, either way."""
+    flip: tuple[int, ...] = ()
+    """Spatial axes that may be mirrored. None by default: a mirrored chest has its heart on the wrong side."""
+    intensity: float = Field(0.2, ge=0)
+    """Contrast and brightness, in standard deviations of the image."""
+    noise: float = Field(0.05, ge=0)
+    """Gaussian noise, in standard deviations of the image."""
+
+
+class DataOptions(Options):
+    """From files to batches."""
+
+    longest_side: int | None = Field(None, ge=8)
+    """Images whose longest side is longer are downsampled to it for the network; outputs keep the input's grid."""
+    spacing: tuple[float, ...] | None = None
+    """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
+    patch: tuple[int, ...] | None = None
+    """Voxels that the network sees at once. Default: the median image, at most the preset's ``largest_patch``."""
+    largest_patch: int = Field(256, ge=8)
+    """Largest side of a patch that is chosen automatically."""
+    foreground: float = Field(0.5, ge=0, le=1)
+    """Share of patches centred on annotated foreground, where images are larger than the patch."""
+    normalise: Literal["zscore", "unit", "none"] = "zscore"
+    """Per image and channel: mean 0 and deviation 1, or 1st..99th percentile to 0..1, or as stored."""
+    augment: AugmentOptions = AugmentOptions()
+    workers: int = Field(0, ge=0)
+    """Processes that load data. 0: in the training process."""
+    cache_gib: float = Field(4.0, ge=0)
+    """Memory for cases that have been read, resampled and fused."""
+
+
+class TrainerOptions(Options):
+    """The training loop."""
+
+    max_steps: int = Field(1000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    validate_every: int = Field(100, ge=1)
+    """Steps between validations; also the length of an epoch and the distance of checkpoints."""
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """auto: bf16 on a CUDA device that has it, else 32."""
+    release: Literal["last", "best"] = "last"
+    """Which weights are released; best is by soft Dice of the validation cases against their annotations."""
+
+
+class RunConfig(Options):
+    """Everything that decides what a training run does. Written to ``run.toml``."""
+
+    method: MethodName = "uma-net"
+    preset: Preset = "small"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of torch. Default: one on a CPU (two are slower as soon as anything else runs)."""
+    backbone: BackboneOptions = BackboneOptions()
+    uma_net: UmaNetOptions = UmaNetOptions()
+    fusion: FusionOptions = FusionOptions()
+    data: DataOptions = DataOptions()
+    trainer: TrainerOptions = TrainerOptions()
+
+
+PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
+    "cpu-small": {
+        "backbone": {"channels": (8, 16, 32, 64), "features": 8, "residual_units": 1},
+        "data": {"longest_side": 96, "largest_patch": 96},
+        "trainer": {"max_steps": 600, "batch_size": 8, "validate_every": 100},
+    },
+    "small": {
+        "backbone": {"channels": (16, 32, 64, 128), "features": 16, "residual_units": 2},
+        "data": {"largest_patch": 192},
+        "trainer": {"max_steps": 4000, "batch_size": 8, "validate_every": 250},
+    },
+    "medium": {
+        "backbone": {"architecture": "dynunet", "channels": (32, 64, 128, 256, 320), "features": 32},
+        "data": {"largest_patch": 256, "workers": 4},
+        "trainer": {"max_steps": 20000, "batch_size": 12, "learning_rate": 1e-3, "validate_every": 500},
+    },
+    "large": {
+        "backbone": {"architecture": "dynunet", "channels": (32, 64, 128, 256, 512, 512), "features": 32},
+        "data": {"largest_patch": 512, "workers": 8},
+        "trainer": {"max_steps": 60000, "batch_size": 12, "learning_rate": 1e-3, "validate_every": 1000},
+    },
+}
+"""Sizes for 2D. ``preset_values`` says what 3D changes."""
+
+PRESETS_3D: dict[Preset, dict[str, dict[str, Any]]] = {
+    "cpu-small": {"data": {"longest_side": None, "largest_patch": 48}, "trainer": {"batch_size": 2}},
+    "small": {"data": {"largest_patch": 64}, "trainer": {"batch_size": 2}},
+    "medium": {"data": {"largest_patch": 96}, "trainer": {"batch_size": 2}},
+    "large": {"data": {"largest_patch": 128}, "trainer": {"batch_size": 2}},
+}
+
+
+def preset_values(preset: Preset, spatial_dims: int) -> dict[str, Any]:
+    """The values that ``preset`` sets for 2D or 3D images, as a nested mapping."""
+    values: dict[str, Any] = {"preset": preset}
+    changes = PRESETS_3D[preset] if spatial_dims == 3 else {}
+    return merge(merge(values, PRESETS[preset]), changes)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one; where both have a value, ``over`` wins."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = "the configuration") -> RunConfig:
+    """A configuration from a nested mapping, on top of the preset that it names.
+
+    Raises:
+        ConfigError: An unknown key (with the nearest known one) or a value out of range.
+    """
+    preset = values.get("preset", RunConfig.model_fields["preset"].default)
+    if preset not in PRESETS:
+        raise ConfigError(f"preset {preset!r} found, one of {', '.join(PRESETS)} expected, in {where}.")
+    try:
+        return RunConfig.model_validate(merge(preset_values(preset, spatial_dims), values))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys that a TOML file sets, unchecked.
+
+    Raises:
+        ConfigError: The file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"No configuration could be read from {path}: {error.strerror}. Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
+
+
+def read_config(path: Path, spatial_dims: int = 2) -> RunConfig:
+    """The configuration in a TOML file, on top of the preset that it names.
+
+    Raises:
+        ConfigError: The file is unreadable, or has an unknown key or a value out of range.
+    """
+    return build_config(read_toml(path), spatial_dims, str(path))
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write every value to a TOML file that ``read_config`` reads back unchanged."""
+    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        *above, key = problem["loc"]
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(key), _known_keys(above), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(_known_keys(above))}."
+            lines.append(f"Unknown key {name!r} in {where}.{hint}")
+        else:
+            lines.append(f"{name} = {problem['input']!r} found in {where}: {problem['msg']}.")
+    return " ".join(lines)
+
+
+def _known_keys(above: list[Any]) -> list[str]:
+    options: Any = RunConfig
+    for key in above:
+        options = options.model_fields[key].annotation
+    return list(options.model_fields)

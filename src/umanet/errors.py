@@ -1,0 +1,48 @@
+"""The errors that a user can cause and mend. The command line prints them as one line and exits with 2.
+
+Every message says, in this order: what was found, what was expected, where, and what to do.
+"""
+
+
+class UmanetError(Exception):
+    """Something about the input that the user can mend. All errors below are of this kind."""
+
+
+class ConfigError(UmanetError):
+    """A key, value or flag of the configuration is unknown or out of range."""
+
+
+class DatasetError(UmanetError):
+    """``dataset.json`` or what it lists does not fit together."""
+
+
+class ImageError(UmanetError):
+    """An image or annotation file cannot be read, or holds what it must not hold."""
+
+
+class GeometryError(UmanetError):
+    """Shapes, spacings or affines of files that belong together differ."""
+
+
+class AnnotationError(UmanetError):
+    """Annotations (arrays or files) are unusable: a value without a class, none present, wrong shape."""
+
+
+class TaskError(UmanetError):
+    """A method, a model file and a data set are made for different tasks."""
+
+
+class ModelFileError(UmanetError):
+    """A released model is missing, truncated, tampered with, or of another version."""
+
+
+class RunError(UmanetError):
+    """A run folder exists already, is missing, or cannot be resumed."""
+
+
+class OutputError(UmanetError):
+    """The output cannot be written: it exists, the disk is full, no permission."""
+
+
+class Interrupted(UmanetError):
+    """The user pressed Ctrl-C. The message says what was kept and how to go on."""

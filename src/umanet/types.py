@@ -1,0 +1,148 @@
+"""The objects that travel: Case -> Sample -> Batch -> Prediction; and Task, all that a method knows of the data.
+
+Axis letters, here and in every annotation of a shape: ``B`` images, ``C`` image channels, ``K`` classes (background
+included), ``R`` annotators, ``M`` drawn samples, ``F`` features, ``*spatial`` in array order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a method knows of the data.
+
+    Attributes:
+        spatial_dims: 2 or 3.
+        channels: Names of the image channels, in order.
+        classes: Names of the classes; index 0 is the background.
+        annotators: Names of the annotators, in the order of the axis ``R``.
+        annotators_are_identified: False where ``reader1`` is not one person (LIDC): nothing may then be learned
+            or said about an annotator across cases.
+    """
+
+    spatial_dims: int
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    annotators: tuple[str, ...]
+    annotators_are_identified: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an array lies in the file it came from, and where the file lies in the patient.
+
+    Attributes:
+        shape: Spatial shape of the array as the code sees it: NIfTI in RAS+ axis order, everything else as stored.
+        spacing: Millimetres per voxel along each axis of the array; ones where the file does not know.
+        spacing_is_known: False where the file holds no spacing (most PNG and JPEG files).
+        affine: 4 x 4, voxel index *of the file as stored* to RAS+ millimetres; None for file types without one.
+        file_shape: Spatial shape as stored, with singleton axes that the array leaves out (``(H, W, 1)`` NIfTI).
+        orientation: One pair (file axis, flip) per axis of ``file_shape``, in nibabel's sense, that leads from the
+            file to RAS+; None where the array is as stored.
+        suffix: Type of the file in lower case, ``.png`` or ``.nii.gz``: outputs are written in the same type.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    spacing_is_known: bool = False
+    affine: Float[np.ndarray, "4 4"] | None = None
+    file_shape: tuple[int, ...] | None = None
+    orientation: tuple[tuple[int, int], ...] | None = None
+    suffix: str = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and its annotations, on disk. Paths are absolute.
+
+    Attributes:
+        id: Unique in its data set; names every file that is written for the case.
+        image: One file per channel, or a single file that holds all channels.
+        annotations: Annotator to file; annotators who did not annotate this case are not in it.
+        truth: Label map of what is really there, only where it is known.
+        patient: Splits never separate the cases of a patient.
+        split: ``train``, ``validation``, ``test``, or None.
+    """
+
+    id: str
+    image: tuple[Path, ...]
+    annotations: Mapping[str, Path] = field(default_factory=dict)
+    truth: Path | None = None
+    patient: str = ""
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case in memory.
+
+    Attributes:
+        case: The case's id.
+        image: As read: no normalisation.
+        annotations: Labels (class indices, not file values). All zeros where ``present`` is False: ignore them there.
+        present: False where an annotator did not annotate this case. An empty annotation is present.
+        geometry: Of the image; the annotations share it.
+        truth: Labels, where known.
+        target: Fused target, where a method asks for one: class probabilities.
+    """
+
+    case: str
+    image: Float[Tensor, "C *spatial"]
+    annotations: UInt8[Tensor, "R *spatial"]
+    present: Bool[Tensor, " R"]
+    geometry: Geometry
+    truth: UInt8[Tensor, "*spatial"] | None = None
+    target: Float[Tensor, "K *spatial"] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one shape, stacked."""
+
+    image: Float[Tensor, "B C *spatial"]
+    annotations: Integer[Tensor, "B R *spatial"]
+    present: Bool[Tensor, "B R"]
+    target: Float[Tensor, "B K *spatial"] | None = None
+
+    def to(self, device: object) -> "Batch":
+        """A copy on ``device`` (anything that ``Tensor.to`` takes)."""
+        target = None if self.target is None else self.target.to(device)  # type: ignore[arg-type]
+        return Batch(*(t.to(device) for t in (self.image, self.annotations, self.present)), target)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of images. ``annotator_probabilities`` and ``samples`` are None where it has nothing to say."""
+
+    probabilities: Float[Tensor, "B K *spatial"]
+    annotator_probabilities: Float[Tensor, "B R K *spatial"] | None = None
+    samples: Float[Tensor, "B M K *spatial"] | None = None
+
+
+@dataclass(frozen=True)
+class AnnotationGrades:
+    """What a method says of annotations. Entries of absent annotators are NaN (quality) or zero (maps).
+
+    Attributes:
+        uncertainty: ``-log P(the annotation is right here)``, >= 0, 0 = certain.
+        quality: Per annotation, mean of ``P(right)`` over the region of interest, in [0, 1].
+        image_quality: Mean over the present annotations.
+        consensus: Image-aware consensus of the present annotations: class probabilities.
+        probabilities: Of the primary predictor.
+    """
+
+    uncertainty: Float[Tensor, "B R *spatial"]
+    quality: Float[Tensor, "B R"]
+    image_quality: Float[Tensor, " B"]
+    consensus: Float[Tensor, "B K *spatial"]
+    probabilities: Float[Tensor, "B K *spatial"]
