@@ -1,0 +1,60 @@
+"""Files that are either whole or not there: written beside their place, flushed to the disk, then moved in."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from umanet.errors import OutputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path of the same folder and file type to write to; it becomes ``path`` when the block succeeds.
+
+    Raises:
+        OutputError: The disk is full, or the folder cannot be written to.
+    """
+    suffix = "".join(path.suffixes[-2:])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=suffix)
+        os.close(handle)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, all or nothing.
+
+    Raises:
+        OutputError: The disk is full, or the folder cannot be written to.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} could not be written: {error.strerror or error}. Free some space or choose another place; "
+        "nothing half-written was left."
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
