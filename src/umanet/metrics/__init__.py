@@ -1,0 +1,26 @@
+"""Metrics, each with one definition. Undefined values are NaN; both masks empty is an overlap of 1."""
+
+from umanet.metrics.calibration import brier_score, expected_calibration_error
+from umanet.metrics.detection import auroc
+from umanet.metrics.overlap import (
+    dice,
+    dice_per_class,
+    iou,
+    iou_per_class,
+    mean_dice_over_annotators,
+    soft_dice,
+    soft_iou,
+)
+
+__all__ = [
+    "auroc",
+    "brier_score",
+    "dice",
+    "dice_per_class",
+    "expected_calibration_error",
+    "iou",
+    "iou_per_class",
+    "mean_dice_over_annotators",
+    "soft_dice",
+    "soft_iou",
+]

@@ -1,0 +1,216 @@
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from jaxtyping import TypeCheckError
+from monai.metrics.meandice import compute_dice
+from monai.metrics.meaniou import compute_iou
+from sklearn.metrics import f1_score, jaccard_score
+
+from umanet.errors import AnnotationError, ImageError
+from umanet.metrics import (
+    dice,
+    dice_per_class,
+    iou,
+    iou_per_class,
+    mean_dice_over_annotators,
+    soft_dice,
+    soft_iou,
+)
+from umanet.metrics.arrays import annotations_present, require_shape, to_mask, to_probability
+
+RNG = np.random.default_rng(3)
+SHAPES = [(16, 16), (6, 7, 5), (1,), (1, 1)]
+masks = hnp.arrays(bool, st.sampled_from([(3, 4), (2, 2, 3), (1, 1)]))
+
+
+def plain_overlap(first, second, name):
+    first, second = set(np.flatnonzero(first)), set(np.flatnonzero(second))
+    if not first and not second:
+        return 1.0
+    shared = len(first & second)
+    return 2 * shared / (len(first) + len(second)) if name == "dice" else shared / len(first | second)
+
+
+def plain_soft(probability, annotations, name, tenths, comparison):
+    """One pass per threshold, the mean of the annotations as an exact fraction."""
+
+    def passes(value, threshold):
+        return value > threshold if comparison == ">" else value >= threshold
+
+    mean = [Fraction(int(votes), len(annotations)) for votes in annotations.sum(axis=0).ravel()]
+    scores = []
+    for level in tenths:
+        predicted = passes(probability, probability.dtype.type(level / 10)).ravel()
+        annotated = np.array([passes(m, Fraction(level, 10)) for m in mean])
+        scores.append(plain_overlap(predicted, annotated, name))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dice_and_iou_are_those_of_scikit_learn_and_monai(shape):
+    first, second = RNG.random(shape) < 0.4, RNG.random(shape) < 0.6
+    first.flat[0] = second.flat[0] = True
+    assert dice(first, second) == pytest.approx(f1_score(second.ravel(), first.ravel()))
+    assert iou(first, second) == pytest.approx(jaccard_score(second.ravel(), first.ravel()))
+    one_hot = [torch.from_numpy(mask)[None, None].float() for mask in (first, second)]
+    assert dice(first, second) == pytest.approx(compute_dice(*one_hot).item())
+    assert iou(first, second) == pytest.approx(compute_iou(*one_hot).item())
+
+
+def test_both_empty_is_one_and_one_empty_is_zero():
+    empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)
+    for metric in (dice, iou):
+        assert metric(empty, empty) == 1.0
+        assert metric(empty, full) == metric(full, empty) == 0.0
+
+
+def test_every_class_is_scored_as_its_own_mask():
+    first, second = RNG.integers(0, 3, (9, 8, 7)), RNG.integers(0, 3, (9, 8, 7))
+    second[second == 2] = 1
+    for per_class, metric in ((dice_per_class, dice), (iou_per_class, iou)):
+        expected = [metric(first == k, second == k) for k in range(4)]
+        assert per_class(first.astype(np.uint8), second, 4) == pytest.approx(expected)
+    assert dice_per_class(first, second, 4)[2:].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("number", [-1, 3])
+def test_a_label_without_a_class_is_refused(number):
+    with pytest.raises(AnnotationError, match="0 to 2 expected"):
+        dice_per_class(np.array([[number, 0]]), np.array([[0, 0]]), 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_overlap_is_symmetric_bounded_and_one_for_a_perfect_prediction(data):
+    first = data.draw(masks)
+    second = data.draw(hnp.arrays(bool, first.shape))
+    for metric in (dice, iou):
+        assert metric(first, second) == metric(second, first)
+        assert 0 <= metric(first, second) <= 1
+        assert metric(first, first) == 1
+    assert iou(first, second) == pytest.approx(dice(first, second) / (2 - dice(first, second)))
+
+
+@pytest.mark.parametrize("comparison", [">", ">="])
+@pytest.mark.parametrize("tenths", [(1, 3, 5, 7, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9)])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 10])
+def test_soft_overlap_from_one_histogram_is_that_of_a_pass_per_threshold(number, tenths, comparison):
+    annotations = RNG.random((number, 12, 11)) < RNG.random((12, 11))
+    for probability in (
+        RNG.random((12, 11), np.float32),
+        np.round(RNG.random((12, 11)), 1),  # ties with the thresholds
+        annotations.mean(axis=0, dtype=np.float32),
+    ):
+        options = {"tenths": tenths, "comparison": comparison}
+        for metric, name in ((soft_dice, "dice"), (soft_iou, "iou")):
+            expected = plain_soft(probability, annotations, name, tenths, comparison)
+            assert metric(probability, annotations, **options) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("number", range(3, 8))
+def test_votes_pass_a_threshold_exactly_where_their_fraction_does(number):
+    for votes, tenths in itertools.product(range(number + 1), range(1, 10)):
+        annotations = np.arange(number)[:, None] < votes
+        mean, threshold = Fraction(votes, number), Fraction(tenths, 10)
+        for comparison, expected in ((">", mean > threshold), (">=", mean >= threshold)):
+            found = soft_dice(np.ones(1), annotations, tenths=(tenths,), comparison=comparison)
+            assert found == float(expected), (votes, tenths, comparison)
+
+
+def test_riga_and_mrnet_differ_where_votes_tie():
+    annotations = np.zeros((6, 4), bool)
+    annotations[:3] = True
+    assert soft_dice(np.ones(4), annotations, tenths=(5,)) == 0.0
+    assert soft_dice(np.ones(4), annotations, tenths=(5,), comparison=">=") == 1.0
+
+
+def test_soft_dice_of_a_worked_example():
+    annotations = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
+    probability = np.array([0.0, 0.2, 0.4, 0.8], np.float32)
+    # m = 0, 1/3, 2/3, 1. Voxels with p > t: 3, 2, 1, 1, 0; with m > t: 3, 3, 2, 1, 1; in both: 3, 2, 1, 1, 0.
+    assert soft_dice(probability, annotations) == pytest.approx((1 + 4 / 5 + 2 / 3 + 1 + 0) / 5)
+    assert soft_iou(probability, annotations) == pytest.approx((1 + 2 / 3 + 1 / 2 + 1 + 0) / 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 7))
+def test_soft_overlap_is_bounded_perfect_for_the_mean_and_blind_to_the_order_of_annotators(data, number):
+    annotations = data.draw(hnp.arrays(bool, (number, 3, 4)))
+    probability = data.draw(hnp.arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)))
+    order = data.draw(st.permutations(range(number)))
+    for metric in (soft_dice, soft_iou):
+        assert 0 <= metric(probability, annotations) <= 1
+        assert metric(probability, annotations) == metric(probability, annotations[list(order)])
+        assert metric(annotations[0], annotations[:1]) == 1
+        # 64-bit floats: the mean of the votes lies on the right side of every threshold it does not tie with.
+        if (10 * annotations.sum(axis=0) % number).all():
+            assert metric(annotations.mean(axis=0), annotations) == 1
+
+
+def test_an_absent_annotator_changes_no_overlap():
+    annotations, probability = RNG.random((4, 8, 8)) < 0.5, RNG.random((8, 8))
+    present = np.array([True, False, True, True])
+    for metric, prediction in (
+        (soft_dice, probability),
+        (soft_iou, probability),
+        (mean_dice_over_annotators, probability > 0.5),
+    ):
+        expected = metric(prediction, annotations[present])
+        assert metric(prediction, annotations, present) == expected
+        assert metric(prediction, annotations) != expected
+
+
+def test_nothing_predicted_and_nothing_annotated_is_one():
+    empty = np.zeros((3, 5, 5), bool)
+    assert soft_dice(np.zeros((5, 5)), empty) == soft_iou(np.zeros((5, 5)), empty) == 1.0
+    assert mean_dice_over_annotators(empty[0], empty) == 1.0
+    assert soft_dice(np.ones((5, 5)), empty) == mean_dice_over_annotators(~empty[0], empty) == 0.0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mean_over_annotators_is_the_mean_of_their_dice(shape):
+    prediction, annotations = RNG.random(shape) < 0.5, RNG.random((3, *shape)) < 0.5
+    annotations[0] = False
+    expected = np.mean([plain_overlap(prediction, annotation, "dice") for annotation in annotations])
+    assert mean_dice_over_annotators(prediction, annotations) == pytest.approx(expected)
+
+
+def test_tensors_give_the_same_as_arrays():
+    annotations, probability = RNG.random((3, 8, 8)) < 0.5, RNG.random((8, 8))
+    tensors = [torch.from_numpy(x) for x in (probability, annotations, np.array([True, True, False]))]
+    tensors[0].requires_grad_()
+    assert soft_dice(*tensors) == soft_dice(probability, annotations[:2])
+    assert dice(tensors[1][0], annotations[1]) == dice(annotations[0], annotations[1])
+
+
+def test_a_mask_that_is_not_boolean_is_refused():
+    with pytest.raises(AnnotationError, match=r"type uint8 found, bool expected.*labels == 1"):
+        to_mask(np.array([0, 255], np.uint8))
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.5, -0.1])
+def test_a_number_that_is_no_probability_is_refused(value):
+    with pytest.raises(ImageError, match=r"numbers in \[0, 1\] expected"):
+        to_probability(np.array([0.5, value]))
+
+
+def test_nobody_present_is_refused():
+    with pytest.raises(AnnotationError, match="No annotator is present"):
+        soft_dice(np.zeros((2, 2)), np.zeros((2, 2, 2), bool), np.zeros(2, bool))
+
+
+def test_shapes_that_numpy_would_broadcast_are_refused():
+    with pytest.raises((AnnotationError, TypeCheckError)):
+        dice(np.ones((4, 4), bool), np.ones((4, 1), bool))
+    with pytest.raises(
+        AnnotationError, match=r"Annotations of shape \(2, 4, 1\) found, \(2, 4, 4\) expected"
+    ):
+        annotations_present(np.ones((2, 4, 1), bool), None, (4, 4))
+    with pytest.raises(AnnotationError, match="Resample to the grid"):
+        require_shape(np.ones((4, 1)), (4, 4), "A prediction")
