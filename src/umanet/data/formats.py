@@ -1,0 +1,57 @@
+"""The file types that are read, and how reading them fails."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from PIL import Image
+
+from umanet.errors import ImageError
+
+NIFTI = (".nii.gz", ".nii")
+TIFF = (".tif", ".tiff")
+JPEG = (".jpg", ".jpeg")
+SUFFIXES = (*NIFTI, ".png", *JPEG, ".bmp", *TIFF)
+
+UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, zlib.error, struct.error,
+    ImageFileError, HeaderDataError, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow, tifffile and nibabel raise on truncated or corrupt files."""
+
+
+def suffix_of(path: Path) -> str:
+    """The file type in lower case, ``.nii.gz`` as one suffix.
+
+    Raises:
+        ImageError: A type that is not in ``SUFFIXES``.
+    """
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise ImageError(
+        f"File type {path.suffix!r} found, one of {', '.join(SUFFIXES)} expected, at {path}. Convert the file."
+    )
+
+
+def stem_of(path: Path) -> str:
+    """The file name without its type; dots inside the name stay."""
+    return path.name[: -len(suffix_of(path))]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what the libraries raise on an unreadable file into an ImageError that names it."""
+    if not path.is_file():
+        raise ImageError(f"No file found at {path}. Restore it, or mend the path in dataset.json.")
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(
+            f"{path} cannot be read ({reason}). It may be truncated: copy it again, or convert it."
+        ) from error

@@ -1,0 +1,228 @@
+"""The two ends of the flow: files to arrays, arrays to files of the same type and geometry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Shaped, UInt8
+
+from umanet.data.formats import JPEG, NIFTI, TIFF, suffix_of
+from umanet.data.geometry import grid_difference
+from umanet.data.index import ClassDefinition, DatasetIndex
+from umanet.data.nifti import read_nifti, write_nifti
+from umanet.data.pictures import read_picture, read_picture_values, write_picture
+from umanet.errors import AnnotationError, GeometryError, ImageError
+from umanet.types import Case, Geometry, Sample
+
+PNG_SCALE = 65535
+"""Maps in 16-bit PNG files are in these units: 0..65535 means 0..1."""
+
+
+def read_image(
+    paths: Sequence[Path], spatial_dims: int | None
+) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
+    """All channels of an image, unnormalised, in RAS+ axis order for NIfTI and as stored for everything else.
+
+    Args:
+        paths: One file with all channels, or several that are stacked in this order.
+        spatial_dims: 2 or 3; None takes it from the first file (a NIfTI with one slice is 2D).
+
+    Raises:
+        ImageError: A file is missing, unreadable, has other dimensions, or holds NaN or infinite values.
+        GeometryError: The channels lie on different grids.
+    """
+    values, geometry = read_image_values(paths, spatial_dims)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise ImageError(
+            f"{bad} NaN or infinite values found, finite values expected, in {_names(paths)}. Replace them in the file."
+        )
+    return values, geometry
+
+
+def read_image_values(
+    paths: Sequence[Path], spatial_dims: int | None
+) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
+    """``read_image`` for those who look for NaN and infinite values themselves."""
+    read = [_read(path, spatial_dims) for path in paths]
+    geometry = read[0][1]
+    for path, (_, other) in zip(paths, read, strict=True):
+        difference = grid_difference(geometry, other)
+        if difference:
+            raise GeometryError(
+                f"{difference} found for channels {paths[0]} and {path}, the same grid expected. Resample one of them."
+            )
+    return np.concatenate([values.astype(np.float32) for values, _ in read]), geometry
+
+
+def read_annotation_values(
+    path: Path, spatial_dims: int | None
+) -> tuple[Shaped[np.ndarray, "*spatial"], Geometry]:
+    """The values in an annotation file, before they mean classes.
+
+    Raises:
+        ImageError: Missing, unreadable, or with other dimensions.
+        AnnotationError: Several channels that differ, or a lossy file type.
+    """
+    if suffix_of(path) in JPEG:
+        raise AnnotationError(
+            f"A JPEG annotation found, a lossless file expected, at {path}. JPEG invents values at edges: take the file "
+            "from before the compression."
+        )
+    channels, geometry = _read(path, spatial_dims, annotation=True)
+    if (channels != channels[:1]).any():
+        raise AnnotationError(
+            f"{len(channels)} channels that differ found, one value per class expected, in annotation {path}. "
+            "Convert its colours to class values."
+        )
+    return channels[0], geometry
+
+
+def unknown_values(values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition]) -> list[float]:
+    """The values that no class has, in ascending order."""
+    known = [value for definition in classes for value in definition.values]
+    return [float(value) for value in np.unique(values) if value not in known]
+
+
+def labels_from_values(
+    values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition]
+) -> UInt8[np.ndarray, "*spatial"]:
+    """File values -> class indices. Values without a class become background: see ``unknown_values`` first."""
+    labels = np.zeros(values.shape, np.uint8)
+    for k, definition in enumerate(classes):
+        for value in definition.values:
+            labels[values == value] = k
+    return labels
+
+
+def read_labels(
+    path: Path, index: DatasetIndex, geometry: Geometry | None = None
+) -> UInt8[np.ndarray, "*spatial"]:
+    """An annotation (or truth, or predicted label map) as class indices.
+
+    Args:
+        path: Any lossless file type.
+        index: Says which file values mean which class, and 2D or 3D.
+        geometry: Of the image that the annotation belongs to, which must have the same grid; None does not compare.
+
+    Raises:
+        ImageError: Missing or unreadable.
+        GeometryError: Another shape or affine than the image.
+        AnnotationError: A value without a class, colours, or a lossy file type.
+    """
+    values, own = read_annotation_values(path, index.spatial_dims)
+    difference = grid_difference(geometry, own) if geometry is not None else None
+    if difference:
+        raise GeometryError(
+            f"{difference} found for the image and annotation {path}, the same grid expected. Resample the annotation."
+        )
+    unknown = unknown_values(values, index.classes)
+    if unknown:
+        raise AnnotationError(
+            f"{describe_unknown(unknown, index.classes)} in {path}. Add the value to a class or mend the file."
+        )
+    return labels_from_values(values, index.classes)
+
+
+def describe_unknown(unknown: Sequence[float], classes: Sequence[ClassDefinition]) -> str:
+    """In words: which values were found and which expected."""
+    found = ", ".join(f"{value:g}" for value in unknown[:8]) + (" ..." if len(unknown) > 8 else "")
+    known = ", ".join(str(value) for definition in classes for value in definition.values)
+    return f"Value {found} found, one of {known} expected,"
+
+
+def read_case(case: Case, index: DatasetIndex) -> Sample:
+    """A case in memory: image, the annotations of all annotators of the index (zeros where absent), and the truth.
+
+    Raises:
+        ImageError: A file is missing or unreadable; the image has NaN values, or other channels than the index says.
+        GeometryError: Files of the case lie on different grids.
+        AnnotationError: An annotation has values without a class.
+    """
+    image, geometry = read_image(case.image, index.spatial_dims)
+    if len(image) != len(index.channels):
+        raise ImageError(
+            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in case "
+            f"{case.id!r}: {_names(case.image)}. Mend the file or the channels in dataset.json."
+        )
+    annotations = np.zeros((len(index.annotators), *geometry.shape), np.uint8)
+    for r, name in enumerate(index.annotators):
+        if name in case.annotations:
+            annotations[r] = read_labels(case.annotations[name], index, geometry)
+    truth = None if case.truth is None else torch.from_numpy(read_labels(case.truth, index, geometry))
+    present = torch.tensor([name in case.annotations for name in index.annotators], dtype=torch.bool)
+    return Sample(case.id, torch.from_numpy(image), torch.from_numpy(annotations), present, geometry, truth)
+
+
+def file_name(name: str, geometry: Geometry) -> str:
+    """``name`` with the file type of outputs: that of the input, or ``.png`` where that is lossy or too narrow."""
+    return name + (".png" if geometry.suffix in (*JPEG, ".bmp") else geometry.suffix)
+
+
+def write_labels(
+    path: Path, labels: Shaped[np.ndarray, "*spatial"], geometry: Geometry, classes: Sequence[ClassDefinition]
+) -> None:
+    """Write class indices as file values (the first of each class), in the axis order and geometry of the input.
+
+    Raises:
+        OutputError: The file cannot be written, or its type cannot hold a class's value.
+    """
+    table = np.array([definition.values[0] for definition in classes])
+    for dtype in (np.uint8, np.uint16, np.int16, np.int32):
+        if np.can_cast(np.min_scalar_type(table.min()), dtype) and np.can_cast(
+            np.min_scalar_type(table.max()), dtype
+        ):
+            break
+    _write(path, table.astype(dtype)[labels], geometry)
+
+
+def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geometry) -> None:
+    """Write a map of values in [0, 1]: float32 in NIfTI and TIFF, in units of 1/65535 in 16-bit PNG.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if suffix_of(path) in (*NIFTI, *TIFF):
+        _write(path, values.astype(np.float32), geometry)
+    else:
+        _write(path, np.rint(np.clip(values, 0, 1) * PNG_SCALE).astype(np.uint16), geometry)
+
+
+def read_map(path: Path, spatial_dims: int) -> Float32[np.ndarray, "*spatial"]:
+    """What ``write_map`` wrote, in RAS+ axis order for NIfTI.
+
+    Raises:
+        ImageError: Missing, unreadable, or several channels.
+    """
+    values, _ = _read(path, spatial_dims)
+    if len(values) != 1:
+        raise ImageError(
+            f"{len(values)} channels found, one expected, in map {path}. Give one file per class."
+        )
+    scale = PNG_SCALE if values.dtype == np.uint16 else 1
+    return (values[0] / np.float32(scale)).astype(np.float32)
+
+
+def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> tuple[np.ndarray, Geometry]:
+    if suffix_of(path) in NIFTI:
+        return read_nifti(path, spatial_dims)
+    values, geometry = (read_picture_values if annotation else read_picture)(path)
+    found = len(geometry.shape)
+    if spatial_dims not in (None, found):
+        raise ImageError(
+            f"A {found}D image of shape {geometry.shape} found, {spatial_dims}D expected, at {path}. "
+            "Keep 2D and 3D files in separate data sets."
+        )
+    return values, geometry
+
+
+def _write(path: Path, values: np.ndarray, geometry: Geometry) -> None:
+    if suffix_of(path) in NIFTI:
+        write_nifti(path, values, geometry)
+    else:
+        write_picture(path, values)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(str(path) for path in paths)

@@ -1,0 +1,113 @@
+"""NIfTI: arrays are presented in RAS+ axis order and written back in the file's own order, shape and affine."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from jaxtyping import Shaped
+
+from umanet.data.files import whole_file
+from umanet.data.formats import reading
+from umanet.data.geometry import from_ras, to_ras
+from umanet.errors import ImageError
+from umanet.types import Geometry
+
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+"""Per unit of the header. Files without a unit are taken as millimetres, as every other reader does."""
+
+
+def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry]:
+    """All channels of a file in RAS+ order, in the file's own value type.
+
+    Channels are the fourth axis (the fifth, where the fourth has one entry, as ITK writes vectors).
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        spatial_dims: 2 takes a file with one slice, along whichever axis; None takes 2 where there is one slice.
+
+    Raises:
+        ImageError: Unreadable, truncated, colour values, a singular affine, or other than ``spatial_dims`` axes.
+    """
+    with reading(path):
+        image = nib.load(path, mmap=False)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+        stored = np.asanyarray(image.dataobj)
+        unit = image.header.get_xyzt_units()[0]
+    if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
+        raise ImageError(
+            f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file."
+        )
+    channels = _channels_first(stored, path)
+    affine = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0)) @ image.affine
+    geometry = _geometry(path, affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
+    return np.stack([to_ras(channel, geometry) for channel in channels]), geometry
+
+
+def write_nifti(path: Path, values: Shaped[np.ndarray, "*spatial"], geometry: Geometry) -> None:
+    """Write an array on the grid of ``geometry`` in the axis order and shape, and with the affine, of its file."""
+    affine = np.eye(4) if geometry.affine is None else geometry.affine
+    image = nib.Nifti1Image(np.ascontiguousarray(from_ras(values, geometry)), affine)
+    image.set_sform(affine, code="scanner")
+    # A quaternion cannot hold shears: better no qform than one that contradicts the sform.
+    orthogonal = np.allclose(np.triu((affine[:3, :3].T @ affine[:3, :3]), 1), 0, atol=1e-4)
+    image.set_qform(affine if orthogonal else None, code="scanner" if orthogonal else "unknown")
+    image.header.set_xyzt_units("mm" if geometry.spacing_is_known else "unknown")
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:
+    if stored.ndim == 5 and stored.shape[3] == 1:
+        stored = stored[:, :, :, 0]
+    if stored.ndim == 4:
+        return np.moveaxis(stored, 3, 0)
+    if stored.ndim in (2, 3):
+        return stored[None]
+    raise ImageError(
+        f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in {path}. "
+        "Split the file."
+    )
+
+
+def _geometry(
+    path: Path, affine: np.ndarray, file_shape: tuple[int, ...], spatial_dims: int | None, *, known: bool
+) -> Geometry:
+    orientation = _orientation(path, affine)
+    sizes = voxel_sizes(affine)
+    file_axis = [int(np.argwhere(orientation[:, 0] == axis)[0, 0]) for axis in range(3)]
+    kept = [axis for axis in file_axis if axis not in _left_out(path, file_shape, spatial_dims)]
+    solid = (*file_shape, 1)[:3]
+    return Geometry(
+        shape=tuple(solid[axis] for axis in kept),
+        spacing=tuple(float(sizes[axis]) for axis in kept),
+        spacing_is_known=known or not np.allclose(sizes, 1),
+        affine=affine,
+        file_shape=file_shape,
+        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
+        suffix=".nii.gz" if path.name.lower().endswith(".gz") else ".nii",
+    )
+
+
+def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
+        orientation = nib.orientations.io_orientation(affine)
+        if np.isfinite(orientation).all():
+            return orientation
+    raise ImageError(
+        f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header."
+    )
+
+
+def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None) -> tuple[int, ...]:
+    """The file axis that a 2D array leaves out; none in 3D. The last one where several have one voxel."""
+    solid = (*file_shape, 1)[:3]
+    single = [axis for axis in range(3) if solid[axis] == 1]
+    found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
+    if found != (spatial_dims or found):
+        raise ImageError(
+            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. "
+            "Keep 2D and 3D files in separate data sets."
+        )
+    return (single[-1],) if found == 2 else ()

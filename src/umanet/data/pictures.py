@@ -1,0 +1,133 @@
+"""PNG, JPEG, BMP and TIFF: arrays as stored, no spacing, no affine.
+
+Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretches 2- and 4-bit grey to 0..255
+without a word; palette annotations mean their indices and not their colours; cameras leave the rotation of a
+photograph to its EXIF tag.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from jaxtyping import Shaped
+from PIL import Image, ImageSequence
+
+from umanet.data.files import whole_file
+from umanet.data.formats import TIFF, reading, suffix_of
+from umanet.errors import ImageError
+from umanet.types import Geometry
+
+EXIF_ORIENTATION = 0x0112
+DECODED = (1, 8, 32773, 32946)
+"""TIFF compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits."""
+STRETCHED = {2: 85, 4: 17}
+"""Bit depth of a grey PNG to the factor by which Pillow multiplies its values."""
+
+
+def read_picture(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry]:
+    """All channels of an image file as stored; palettes as colours, opaque alpha left out.
+
+    Raises:
+        ImageError: Unreadable, truncated, or values that would be changed silently by reading them.
+    """
+    if suffix_of(path) in TIFF:
+        return _with_geometry(_read_tiff(path), path)
+    with reading(path), Image.open(path) as picture:
+        _refuse_hidden_changes(picture, path)
+        if picture.mode == "P":
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        if picture.mode not in ("1", "L", "I", "I;16", "F", "RGB", "LA", "RGBA"):
+            raise ImageError(
+                f"Colours {picture.mode} found, grey or RGB expected, in {path}. Convert the file."
+            )
+        channels = np.moveaxis(np.atleast_3d(np.asarray(picture)), 2, 0)
+        alpha = picture.mode in ("LA", "RGBA")
+    return _with_geometry(_without_alpha(channels, path) if alpha else channels, path)
+
+
+def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry]:
+    """The values of an annotation file: palette indices, and 2- and 4-bit grey unstretched.
+
+    Raises:
+        ImageError: Unreadable or truncated.
+    """
+    if suffix_of(path) not in TIFF:
+        with reading(path), Image.open(path) as picture:
+            if picture.mode in ("L", "P"):
+                factor = STRETCHED.get(_png_type(path)[0], 1) if picture.mode == "L" else 1
+                return _with_geometry((np.asarray(picture) // factor)[None], path)
+    return read_picture(path)
+
+
+def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> None:
+    """Write 8- or 16-bit unsigned values as PNG, or any numbers as deflated TIFF, by the suffix of ``path``."""
+    with whole_file(path) as temporary:
+        if suffix_of(path) in TIFF:
+            axes = {"axes": "ZYX"[-values.ndim :]}
+            tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=axes)
+        else:
+            Image.fromarray(values).save(temporary, format="PNG")
+
+
+def _with_geometry(channels: np.ndarray, path: Path) -> tuple[np.ndarray, Geometry]:
+    shape = channels.shape[1:]
+    return channels, Geometry(shape, spacing=tuple(1.0 for _ in shape), suffix=suffix_of(path))
+
+
+def _png_type(path: Path) -> tuple[int, int]:
+    """Bit depth and colour type in the header of a PNG; zeros for other files."""
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    return (head[24], head[25]) if head.startswith(b"\x89PNG") and len(head) == 26 else (0, 0)
+
+
+def _refuse_hidden_changes(picture: Image.Image, path: Path) -> None:
+    depth, colours = _png_type(path)
+    if depth == 16 and colours != 0:
+        raise ImageError(
+            f"A 16-bit colour PNG found, 8 bits or 16-bit grey expected, at {path}. Save the colours as 8-bit PNG or "
+            "16-bit TIFF: reading would cut them to 8 bits."
+        )
+    turned = picture.getexif().get(EXIF_ORIENTATION, 1)
+    if turned != 1:
+        raise ImageError(
+            f"EXIF orientation {turned} found, 1 expected, in {path}. Rotate the pixels as the tag says, so that image "
+            "and annotations have one order."
+        )
+
+
+def _without_alpha(channels: np.ndarray, path: Path) -> np.ndarray:
+    alpha = channels[-1]
+    if (alpha != np.iinfo(alpha.dtype).max).any():
+        raise ImageError(
+            f"Transparent pixels found, an opaque image expected, in {path}. Remove the alpha channel."
+        )
+    return channels[:-1]
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    with reading(path), tifffile.TiffFile(path) as file:
+        series, page = file.series, file.pages.first.keyframe
+        if len(series) != 1:
+            raise ImageError(
+                f"{len(series)} images found, one expected, in {path}. Save each to a file of its own."
+            )
+        axes = series[0].axes
+        stored = _read_pages(path, page) if page.compression not in DECODED else series[0].asarray()
+        alpha = any(extra in (1, 2) for extra in page.extrasamples)
+    channel_axes = [axis for axis, letter in enumerate(axes) if letter in "SC"]
+    if len(channel_axes) > 1 or not 2 <= stored.ndim - len(channel_axes) <= 3:
+        raise ImageError(f"Axes {axes} found, two or three spatial ones expected, in {path}. Split the file.")
+    channels = np.moveaxis(stored, channel_axes[0], 0) if channel_axes else stored[None]
+    return _without_alpha(channels, path) if alpha else channels
+
+
+def _read_pages(path: Path, page: tifffile.TiffPage) -> np.ndarray:
+    """LZW, JPEG and fax compression, which tifffile alone does not decode: by Pillow, which has 8-bit colours only."""
+    if page.samplesperpixel > 1 and page.bitspersample > 8:
+        raise ImageError(
+            f"16-bit colours with compression {page.compression} found in {path}. Save it without compression."
+        )
+    with Image.open(path) as picture:
+        pages = [np.asarray(frame) for frame in ImageSequence.Iterator(picture)]
+    return pages[0] if len(pages) == 1 else np.stack(pages)

@@ -1,0 +1,1 @@
+"""Layouts of raw data. Every module has ``index(root, ...) -> DatasetIndex``."""

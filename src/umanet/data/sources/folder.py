@@ -1,0 +1,235 @@
+"""Plain folders: ``images/<case>.png``, ``annotations/<annotator>/<case>.png``, optional ``truth/<case>.png``."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from umanet.data.formats import stem_of
+from umanet.data.images import read_annotation_values, read_image_values
+from umanet.data.index import ClassDefinition, DatasetIndex
+from umanet.data.splits import split_index
+from umanet.errors import DatasetError
+from umanet.types import Case
+
+MOST_CLASSES = 20
+"""More distinct values than this in annotations are grey levels, probabilities or interpolation, not classes."""
+
+CHANNEL = r"(?P<case>.+)_(?P<channel>\d{4})"
+"""nnU-Net's names of the channels of a case."""
+
+Files = Mapping[str, Sequence[Path]]
+
+
+def index(
+    root: Path,
+    *,
+    images: str = "images",
+    annotations: str = "annotations",
+    truth: str = "truth",
+    image_pattern: str | None = None,
+    annotation_pattern: str | None = None,
+    patient_pattern: str | None = None,
+    classes: Sequence[ClassDefinition] | None = None,
+    annotators_are_identified: bool = True,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> DatasetIndex:
+    """Index a folder of images and a folder of annotations per annotator. An absent file is an absent annotation.
+
+    Args:
+        root: Holds the folders that the next three name.
+        images: One file per case, or one per channel, ``<case>_0000.png``, ``<case>_0001.png`` and so on.
+        annotations: A folder per annotator; may be absent where there is a truth.
+        truth: Files named as annotations; may be absent.
+        image_pattern: Regular expression that file names without type match in full, with a group ``case`` and
+            perhaps a group ``channel``. Default: the whole name, or nnU-Net's channels where every name is of that kind.
+        annotation_pattern: The same for annotations and truth, with a group ``case``.
+        patient_pattern: Regular expression found in case names, whose group ``patient`` (or else the match) names the
+            patient. Default: every case is a patient of its own.
+        classes: Default: one per value found in the annotations.
+        annotators_are_identified: False where a folder's name is not one person across cases.
+        fractions: Shares of the patients per split; None makes no splits.
+        seed: Of the splits.
+        name: Of the data set; default: the name of ``root``.
+
+    Raises:
+        DatasetError: Folders or files are missing, match no image, or give the same case twice.
+        ImageError, AnnotationError: A file that has to be looked into cannot be read.
+    """
+    root = Path(root).absolute()
+    drawn = _annotations(root / annotations, annotation_pattern)
+    known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
+    if not drawn and not known:
+        raise DatasetError(
+            f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them expected. "
+            "Lay the files out so, or name your folders."
+        )
+    annotated = set(known).union(*drawn.values())
+    channels = _images(root / images, image_pattern, annotated)
+    for folder, files in [
+        (truth, known),
+        *((f"{annotations}/{name}", files) for name, files in drawn.items()),
+    ]:
+        _refuse_strays(root / folder, files, channels)
+    cases = [
+        Case(
+            id=case,
+            image=tuple(files),
+            annotations={annotator: found[case] for annotator, found in drawn.items() if case in found},
+            truth=known.get(case),
+            patient=_patient(case, patient_pattern),
+        )
+        for case, files in sorted(channels.items())
+    ]
+    image, geometry = read_image_values(cases[0].image, None)
+    spatial_dims = len(geometry.shape)
+    paths = [path for files in (*drawn.values(), known) for path in files.values()]
+    result = DatasetIndex(
+        name=name or root.name,
+        spatial_dims=2 if spatial_dims == 2 else 3,
+        channels=_channel_names(len(image)),
+        classes=tuple(classes or discover_classes(paths, spatial_dims)),
+        annotators=tuple(drawn),
+        annotators_are_identified=annotators_are_identified,
+        cases=tuple(cases),
+    )
+    return result if fractions is None else split_index(result, fractions, seed)
+
+
+def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDefinition, ...]:
+    """Classes for the values that occur in annotation files, in ascending order: ``class_<value>``.
+
+    Where the only value besides 0 is 1 or 255, or some files use 1 and others 255, the class is ``foreground``.
+
+    Raises:
+        DatasetError: No value but 0, a fraction, a negative value, or more than ``MOST_CLASSES`` values.
+        ImageError, AnnotationError: A file cannot be read.
+    """
+    values: set[float] = {0}
+    mixed = False
+    for path in paths:
+        here = set(np.unique(read_annotation_values(path, spatial_dims)[0]).tolist())
+        mixed |= {1, 255} <= here
+        values |= here
+        _refuse_odd_values(values, path)
+    foreground = [int(value) for value in sorted(values - {0})]
+    if not foreground:
+        raise DatasetError(
+            "Only the value 0 found in all annotations, at least one class expected. Give `classes`."
+        )
+    background = ClassDefinition(name="background", values=(0,))
+    if set(foreground) <= {1, 255} and not mixed:
+        return background, ClassDefinition(name="foreground", values=tuple(foreground))
+    return background, *(ClassDefinition(name=f"class_{value}", values=(value,)) for value in foreground)
+
+
+def _refuse_odd_values(values: set[float], path: Path) -> None:
+    odd = [value for value in sorted(values) if value < 0 or value != int(value)]
+    if odd or len(values) > MOST_CLASSES:
+        found = f"Value {odd[0]:g}" if odd else f"{len(values)} distinct values"
+        raise DatasetError(
+            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. Threshold "
+            "probabilities or grey levels first, or give `classes`."
+        )
+
+
+def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]]:
+    if not folder.is_dir():
+        return {}
+    stray = [path.name for path in _listed(folder) if path.is_file()]
+    if stray:
+        raise DatasetError(
+            f"File {stray[0]} found in {folder}, one folder per annotator expected. Move it to {folder}/<annotator>/."
+        )
+    found = {path.name: _one_each(path, pattern) for path in _listed(folder)}
+    empty = [annotator for annotator, files in found.items() if not files]
+    if empty:
+        raise DatasetError(
+            f"No file found in {folder / empty[0]}, annotations expected. Fill or remove the folder."
+        )
+    return found
+
+
+def _one_each(folder: Path, pattern: str | None) -> dict[str, Path]:
+    grouped = _grouped(folder, pattern or r"(?P<case>.+)")
+    return {case: files[0] for case, files in grouped.items()}
+
+
+def _images(folder: Path, pattern: str | None, annotated: set[str]) -> dict[str, list[Path]]:
+    if not folder.is_dir() or not _listed(folder):
+        raise DatasetError(f"No image found in {folder}, one per case expected. Check the folder.")
+    if pattern is None:
+        stems = [stem_of(path) for path in _listed(folder)]
+        # A name such as image_0001 is a channel only if the annotations do not use it as it stands.
+        by_channel = all(re.fullmatch(CHANNEL, stem) for stem in stems) and not annotated & set(stems)
+        pattern = CHANNEL if by_channel else r"(?P<case>.+)"
+    return _grouped(folder, pattern)
+
+
+def _grouped(folder: Path, pattern: str) -> dict[str, list[Path]]:
+    """Case to files, in the order of their channels."""
+    expression = _compiled(pattern, "case")
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path in _listed(folder):
+        match = expression.fullmatch(stem_of(path))
+        if match is None:
+            raise DatasetError(
+                f"File {path} found, a name like {pattern!r} expected. Move it away or change the pattern."
+            )
+        channel = match.groupdict().get("channel") or ""
+        files = found[match["case"]]
+        if channel in files:
+            raise DatasetError(
+                f"Two files for case {match['case']!r} found, one expected: {files[channel]} and {path}. Remove one."
+            )
+        files[channel] = path
+    return {case: [files[channel] for channel in sorted(files)] for case, files in found.items()}
+
+
+def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> None:
+    strays = sorted(set(files) - set(images))
+    if strays:
+        raise DatasetError(
+            f"{len(strays)} annotations without image found in {folder}, an image each expected: {files[strays[0]].name} "
+            f"(case {strays[0]!r}). Add the image, remove the file, or give a pattern that names the case."
+        )
+
+
+def _patient(case: str, pattern: str | None) -> str:
+    if pattern is None:
+        return case
+    match = _compiled(pattern).search(case)
+    if match is None:
+        raise DatasetError(
+            f"Case {case!r} found, a name with {pattern!r} expected. Change the patient pattern."
+        )
+    return match.groupdict().get("patient") or match[0]
+
+
+def _compiled(pattern: str, group: str | None = None) -> re.Pattern[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(
+            f"Pattern {pattern!r} found, a regular expression expected: {error}. Mend it."
+        ) from None
+    if group is not None and group not in expression.groupindex:
+        raise DatasetError(
+            f"Pattern {pattern!r} found, a named group (?P<{group}>...) expected in it. Add it."
+        )
+    return expression
+
+
+def _channel_names(count: int) -> tuple[str, ...]:
+    if count == 1:
+        return ("grey",)
+    return ("red", "green", "blue") if count == 3 else tuple(f"channel_{number}" for number in range(count))
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,0 +1,80 @@
+"""Seeded splits that never separate the cases of a patient."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from umanet.data.index import SPLITS, DatasetIndex, SplitProvenance
+from umanet.errors import DatasetError
+from umanet.types import Case
+
+METHOD = "patients in the order of sha256(seed:patient)"
+"""Unlike a random generator's stream, a hash is the same for ever, on every machine and for every order of cases."""
+
+
+def split_by_patient(cases: Iterable[Case], fractions: Mapping[str, float], seed: int) -> tuple[Case, ...]:
+    """The cases, in their order, each with a split; all cases of a patient in the same one.
+
+    Args:
+        cases: Those without a patient count as a patient each.
+        fractions: Split name to share of the *patients*; they sum to 1. Every split with a share above 0 gets a
+            patient, whatever rounding says.
+        seed: Together with the patients' names, decides everything.
+
+    Raises:
+        DatasetError: A bad split name or fraction, or fewer patients than splits.
+    """
+    cases = tuple(cases)
+    patients = sorted({_patient(case) for case in cases}, key=lambda patient: _key(seed, patient))
+    counts = _counts(len(patients), _checked(fractions))
+    names = [name for name, count in counts.items() for _ in range(count)]
+    split_of = dict(zip(patients, names, strict=True))
+    return tuple(replace(case, split=split_of[_patient(case)]) for case in cases)
+
+
+def split_index(index: DatasetIndex, fractions: Mapping[str, float], seed: int) -> DatasetIndex:
+    """The index with its cases split by patient and the provenance written down.
+
+    Raises:
+        DatasetError: As ``split_by_patient``.
+    """
+    cases = split_by_patient(index.cases, fractions, seed)
+    provenance = SplitProvenance(method=METHOD, seed=seed, fractions=dict(fractions))
+    return index.model_copy(update={"cases": cases, "splits": provenance})
+
+
+def _patient(case: Case) -> str:
+    return case.patient or case.id
+
+
+def _key(seed: int, patient: str) -> str:
+    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+
+
+def _checked(fractions: Mapping[str, float]) -> dict[str, float]:
+    """The fractions above zero, in the order of ``SPLITS``: the result does not depend on the mapping's order."""
+    unknown = [name for name in fractions if name not in SPLITS]
+    if unknown:
+        raise DatasetError(
+            f"Split {unknown[0]!r} found, any of {', '.join(SPLITS)} expected, in fractions. Rename it."
+        )
+    total = sum(fractions.values())
+    if min(fractions.values(), default=0) < 0 or abs(total - 1) > 1e-6:
+        raise DatasetError(
+            f"Fractions {dict(fractions)} with sum {total:g} found, shares from 0 to 1 with sum 1 expected. Mend them."
+        )
+    return {name: fractions[name] for name in SPLITS if fractions.get(name, 0) > 0}
+
+
+def _counts(patients: int, fractions: dict[str, float]) -> dict[str, int]:
+    """Patients per split: one each, and the rest where the fractions are furthest from being met."""
+    if patients < len(fractions):
+        raise DatasetError(
+            f"{patients} patients found, at least {len(fractions)} expected for the splits {', '.join(fractions)}. "
+            "Use fewer splits or add patients."
+        )
+    counts = dict.fromkeys(fractions, 1)
+    for _ in range(patients - len(fractions)):
+        furthest = max(fractions, key=lambda name: fractions[name] * patients - counts[name])
+        counts[furthest] += 1
+    return counts
