@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from umanet.errors import ConfigError
 
 Preset = Literal["cpu-small", "small", "medium", "large"]
-MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
+MethodName = Literal[
+    "uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"
+]
 
 
 class Options(BaseModel):
@@ -104,8 +106,8 @@ class AugmentOptions(Options):
 class DataOptions(Options):
     """From files to batches."""
 
-    longest_side: int | None = Field(None, ge=8)
-    """Images whose longest side is longer are downsampled to it for the network; outputs keep the input's grid."""
+    longest_side: int = Field(0, ge=0)
+    """Images whose longest side is longer are downsampled to it for the network (0: never); outputs keep the input's grid."""
     spacing: tuple[float, ...] | None = None
     """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
     patch: tuple[int, ...] | None = None
@@ -181,7 +183,7 @@ PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
 """Sizes for 2D. ``preset_values`` says what 3D changes."""
 
 PRESETS_3D: dict[Preset, dict[str, dict[str, Any]]] = {
-    "cpu-small": {"data": {"longest_side": None, "largest_patch": 48}, "trainer": {"batch_size": 2}},
+    "cpu-small": {"data": {"longest_side": 0, "largest_patch": 48}, "trainer": {"batch_size": 2}},
     "small": {"data": {"largest_patch": 64}, "trainer": {"batch_size": 2}},
     "medium": {"data": {"largest_patch": 96}, "trainer": {"batch_size": 2}},
     "large": {"data": {"largest_patch": 128}, "trainer": {"batch_size": 2}},
@@ -200,11 +202,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged
 
 
-def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = "the configuration") -> RunConfig:
+def build_config(
+    values: Mapping[str, Any], spatial_dims: int = 2, where: str = "the configuration"
+) -> RunConfig:
     """A configuration from a nested mapping, on top of the preset that it names.
 
     Raises:
@@ -228,7 +234,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"No configuration could be read from {path}: {error.strerror}. Check the path.") from None
+        raise ConfigError(
+            f"No configuration could be read from {path}: {error.strerror}. Check the path."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
 

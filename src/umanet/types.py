@@ -137,6 +137,8 @@ class AnnotationGrades:
         uncertainty: ``-log P(the annotation is right here)``, >= 0, 0 = certain.
         quality: Per annotation, mean of ``P(right)`` over the region of interest, in [0, 1].
         image_quality: Mean over the present annotations.
+        low: Annotations whose quality is low among those that were seen in training.
+        image_low: Images whose quality is low among those that were seen in training.
         consensus: Image-aware consensus of the present annotations: class probabilities.
         probabilities: Of the primary predictor.
     """
@@ -144,5 +146,7 @@ class AnnotationGrades:
     uncertainty: Float[Tensor, "B R *spatial"]
     quality: Float[Tensor, "B R"]
     image_quality: Float[Tensor, " B"]
+    low: Bool[Tensor, "B R"]
+    image_low: Bool[Tensor, " B"]
     consensus: Float[Tensor, "B K *spatial"]
     probabilities: Float[Tensor, "B K *spatial"]

@@ -47,6 +47,23 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def new_folder(folder: Path) -> Path:
+    """Make sure that ``folder`` is new or empty.
+
+    Raises:
+        OutputError: It holds something, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise OutputError(
+                f"Files found in {folder}, a new or empty folder expected. Choose another output."
+            )
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}. Choose another output.") from None
+    return folder
+
+
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{path} could not be written: {error.strerror or error}. Free some space or choose another place; "

@@ -1,0 +1,104 @@
+"""One label map per case out of all its annotations, by a fusion or by a trained run, ready for any other trainer."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from umanet.data.files import new_folder
+from umanet.data.images import read_case
+from umanet.data.index import DatasetIndex, write_index
+from umanet.errors import ConfigError, DatasetError
+from umanet.fusion import FUSIONS
+from umanet.grading import for_annotators, graded_cases
+from umanet.inference.model_file import Model
+from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
+from umanet.types import Case, Sample
+
+CONSENSUS = "consensus"
+
+
+def fuse_dataset(
+    index: DatasetIndex,
+    how: str | Model,
+    output: Path,
+    *,
+    split: str | None = None,
+    options: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DatasetIndex:
+    """Fuse the annotations of every case and write labels, probabilities and entropy.
+
+    Args:
+        index: The data set.
+        how: The name of a fusion, or a model loaded with ``grading=True``: then the image-aware consensus, which
+            weights every annotation by its reliability at every voxel.
+        output: A new or empty folder; becomes a data set of its own whose only annotator is ``consensus``.
+        split: Fuse only this split.
+        options: Further arguments of the fusion (``ties``, ``annotator``, ``seed`` ...).
+        progress: Called with the number of cases that are done, and of all.
+
+    Returns:
+        The index of the new data set, also written to ``output/dataset.json``.
+
+    Raises:
+        ConfigError: No such fusion.
+        DatasetError: No case has an annotation.
+        TaskError: The model is made for another task.
+    """
+    cases = {case.id: case for case in index.select(split) if case.annotations}
+    if not cases:
+        raise DatasetError(
+            f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
+        )
+    fused = (
+        _by_model(how, index, split) if isinstance(how, Model) else _by_vote(how, index, cases, options or {})
+    )
+    new_folder(output)
+    written: dict[str, CaseFiles] = {}
+    for sample, probabilities in fused:
+        written[sample.case] = write_case(sample.case, probabilities, sample.geometry, index.classes, output)
+        if progress:
+            progress(len(written), len(cases))
+    made_by = {"method": how} if isinstance(how, str) else {"method": how.config.method, "sha256": how.digest}
+    write_manifest(written, index.classes, made_by, output)
+    new = index.model_copy(
+        update={
+            "annotators": (CONSENSUS,),
+            "cases": tuple(
+                _with_consensus(cases[name], output / files["labels"]) for name, files in written.items()
+            ),
+        }
+    )
+    write_index(new, output / "dataset.json")
+    return new
+
+
+def _by_model(
+    model: Model, index: DatasetIndex, split: str | None
+) -> Iterator[tuple[Sample, Float[Tensor, "K *spatial"]]]:
+    for graded in graded_cases(for_annotators(model, index), index, split):
+        yield graded.sample, graded.grades.consensus[0]
+
+
+def _by_vote(
+    how: str, index: DatasetIndex, cases: dict[str, Case], options: dict[str, Any]
+) -> Iterator[tuple[Sample, Float[Tensor, "K *spatial"]]]:
+    if how not in FUSIONS:
+        raise ConfigError(
+            f"Fusion {how!r} found, one of {', '.join(FUSIONS)} or a run folder expected. Name one of them."
+        )
+    for case in cases.values():
+        sample = read_case(case, index)
+        named = options | ({"case": case.id} if how == "random" else {})
+        fused, _ = FUSIONS[how](
+            sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named
+        )
+        yield sample, torch.from_numpy(fused)
+
+
+def _with_consensus(case: Case, labels: Path) -> Case:
+    return Case(case.id, case.image, {CONSENSUS: labels}, case.truth, case.patient, case.split)

@@ -1,0 +1,101 @@
+"""Cases as a torch data set: read, prepared and fused once, kept in memory within a limit, cropped and augmented anew."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from umanet.config import DataOptions
+from umanet.data.images import read_case
+from umanet.data.index import DatasetIndex
+from umanet.data.transforms import Augmentation, crop, prepare
+from umanet.types import Case, Sample
+
+Target = Callable[[Sample, int], Float[Tensor, "K *spatial"] | None]
+Draw = tuple[int, int, int]
+"""Epoch, position within the epoch, case number: all that a training sample depends on besides the seed."""
+
+
+class PreparedCases:
+    """Whole cases on the working grid, read once as long as they fit into ``cache_gib``."""
+
+    def __init__(self, cases: list[Case], index: DatasetIndex, options: DataOptions):
+        self.cases, self.index, self.options = cases, index, options
+        self._kept: dict[int, Sample] = {}
+        self._room = int(options.cache_gib * 2**30)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, number: int) -> Sample:
+        if number not in self._kept:
+            return self.keep(
+                number,
+                prepare(read_case(self.cases[number], self.index), self.options, self.index.task.num_classes),
+            )
+        return self._kept[number]
+
+    def keep(self, number: int, sample: Sample) -> Sample:
+        """Hold on to a sample, if there is room; returns it."""
+        before = _bytes(self._kept[number]) if number in self._kept else 0
+        if _bytes(sample) - before <= self._room:
+            self._room -= _bytes(sample) - before
+            self._kept[number] = sample
+        return sample
+
+
+class TrainingDataset(Dataset[Sample]):
+    """Patches (or whole images) of training cases; what is drawn depends on the seed and the ``Draw`` alone."""
+
+    def __init__(
+        self,
+        cases: PreparedCases,
+        target: Target,
+        *,
+        target_depends_on_epoch: bool,
+        patch: tuple[int, ...],
+        seed: int,
+    ):
+        self.cases, self.target, self.target_depends_on_epoch = cases, target, target_depends_on_epoch
+        self.patch, self.seed = patch, seed
+        self.augmentation = Augmentation(cases.options.augment, patch)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        epoch, position, number = draw
+        rng = np.random.default_rng([self.seed, epoch, position])
+        sample = self.cases[number]
+        if sample.target is None:
+            sample = replace(sample, target=self.target(sample, epoch))
+            if sample.target is not None and not self.target_depends_on_epoch:
+                self.cases.keep(number, sample)
+        return self.augmentation(crop(sample, self.patch, self.cases.options.foreground, rng), rng)
+
+
+class EpochSampler(Sampler[Draw]):
+    """A fixed number of draws an epoch, going round the shuffled cases; the same in every process and after a resume."""
+
+    def __init__(self, num_cases: int, draws: int, seed: int):
+        self.num_cases, self.draws, self.seed, self.epoch = num_cases, draws, seed, 0
+
+    def __len__(self) -> int:
+        return self.draws
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        first = self.epoch * self.draws
+        for position in range(self.draws):
+            turn, place = divmod(first + position, self.num_cases)
+            if place == 0 or position == 0:
+                order = np.random.default_rng([self.seed, turn]).permutation(self.num_cases)
+            yield self.epoch, position, int(order[place])
+
+
+def _bytes(sample: Sample) -> int:
+    tensors = (sample.image, sample.annotations, sample.truth, sample.target)
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))

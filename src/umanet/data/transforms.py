@@ -1,0 +1,169 @@
+"""Sample to sample: onto the working grid, normalised, cropped, augmented; and samples to a batch."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from monai.transforms import (
+    Compose,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+)
+from torch import Tensor
+from torch.nn import functional
+
+from umanet.config import AugmentOptions, DataOptions
+from umanet.data.geometry import resample, resample_labels, working_shape
+from umanet.types import Batch, Sample
+
+# Voxels of foreground that a patch may be centred on: enough to draw from, few enough to search quickly.
+MOST_CENTRES = 20_000
+
+
+def normalise(image: Float[Tensor, "C *spatial"], how: str) -> Float[Tensor, "C *spatial"]:
+    """Bring every channel to a common range; a constant channel becomes zero.
+
+    Args:
+        image: As read.
+        how: ``zscore`` (mean 0, deviation 1), ``unit`` (1st to 99th percentile to 0..1, clipped), or ``none``.
+    """
+    if how == "none":
+        return image
+    flat = image.flatten(1)
+    if how == "zscore":
+        low, width = flat.mean(1), flat.std(1)
+    else:
+        bounds = torch.from_numpy(np.percentile(flat.numpy(), [1, 99], axis=1).astype(np.float32))
+        low, width = bounds[0], bounds[1] - bounds[0]
+    shape = (-1, *[1] * (image.ndim - 1))
+    image = (image - low.view(shape)) / width.clamp_min(1e-6).view(shape)
+    return image.clamp(0, 1) if how == "unit" else image
+
+
+def prepare_image(sample: Sample, options: DataOptions) -> Float[Tensor, "C *working"]:
+    """The image as a network sees it: on the working grid, normalised."""
+    shape = working_shape(sample.geometry, options.longest_side or None, options.spacing)
+    return normalise(resample(sample.image, shape, "linear"), options.normalise)
+
+
+def prepare(sample: Sample, options: DataOptions, num_classes: int) -> Sample:
+    """The whole sample on the working grid, its image normalised. ``geometry`` stays that of the file."""
+    image = prepare_image(sample, options)
+    shape = tuple(image.shape[1:])
+    truth = sample.truth
+    return replace(
+        sample,
+        image=image,
+        annotations=resample_labels(sample.annotations, shape, num_classes),
+        truth=None if truth is None else resample_labels(truth[None], shape, num_classes)[0],
+    )
+
+
+def crop(sample: Sample, patch: tuple[int, ...], foreground: float, rng: np.random.Generator) -> Sample:
+    """A patch of the sample. Shorter sides are padded at both ends: image and labels with zero, targets as background.
+
+    Args:
+        sample: A prepared sample.
+        patch: Voxels per axis.
+        foreground: Probability that the patch is centred on a voxel that some annotation calls foreground.
+        rng: Draws the place.
+    """
+    sample = _pad(sample, patch)
+    shape = sample.image.shape[1:]
+    if tuple(shape) == tuple(patch):
+        return sample
+    room = np.array(shape) - np.array(patch)
+    start = rng.integers(0, room + 1)
+    if rng.random() < foreground:
+        centres = (sample.annotations > 0).any(0).nonzero()
+        if len(centres):
+            centre = centres[rng.integers(len(centres))].numpy()
+            start = np.clip(centre - np.array(patch) // 2, 0, room)
+    window = (..., *(slice(int(at), int(at) + side) for at, side in zip(start, patch, strict=True)))
+    return _map(sample, lambda array: array[window])
+
+
+def _pad(sample: Sample, patch: tuple[int, ...]) -> Sample:
+    lacking = [max(0, side - have) for side, have in zip(patch, sample.image.shape[1:], strict=True)]
+    if not any(lacking):
+        return sample
+    ends = [end for lack in reversed(lacking) for end in (lack // 2, lack - lack // 2)]
+    padded = _map(sample, lambda array: functional.pad(array, ends))
+    if padded.target is not None:
+        padded.target[0] += 1 - padded.target.sum(0)
+    return padded
+
+
+def _map(sample: Sample, change) -> Sample:
+    """Apply one spatial change to image, annotations, truth and target together."""
+    return replace(
+        sample,
+        image=change(sample.image),
+        annotations=change(sample.annotations),
+        truth=None if sample.truth is None else change(sample.truth),
+        target=None if sample.target is None else change(sample.target),
+    )
+
+
+class Augmentation:
+    """Random changes of training samples by MONAI, the same for image, annotations and target."""
+
+    def __init__(self, options: AugmentOptions, patch: tuple[int, ...]):
+        keys = {"image": "bilinear", "annotations": "nearest", "target": "bilinear"}
+        half = options.probability / 2
+        angle = np.deg2rad(options.rotate)
+        changes = [
+            RandAffined(
+                list(keys),
+                prob=options.probability,
+                rotate_range=[angle] * (1 if len(patch) == 2 else 3),
+                translate_range=[options.shift * side for side in patch],
+                scale_range=[options.scale] * len(patch),
+                mode=list(keys.values()),
+                padding_mode="border",
+                allow_missing_keys=True,
+            ),
+            *(
+                RandFlipd(list(keys), prob=0.5, spatial_axis=axis, allow_missing_keys=True)
+                for axis in options.flip
+            ),
+        ]
+        if options.intensity:
+            changes += [
+                RandScaleIntensityd("image", options.intensity, half),
+                RandShiftIntensityd("image", options.intensity, prob=half),
+            ]
+        if options.noise:
+            changes.append(RandGaussianNoised("image", prob=half, std=options.noise))
+        self.changes = Compose(changes)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        self.changes.set_random_state(seed=int(rng.integers(2**32)))
+        arrays = {"image": sample.image, "annotations": sample.annotations.float()}
+        if sample.target is not None:
+            arrays["target"] = sample.target
+        changed = {
+            key: torch.as_tensor(array).as_subclass(Tensor) for key, array in self.changes(arrays).items()
+        }
+        return replace(
+            sample,
+            image=changed["image"].contiguous(),
+            annotations=changed["annotations"].round().to(torch.uint8),
+            target=changed.get("target"),
+            truth=None,  # was not moved along; training has no use for it
+        )
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of one shape as a batch."""
+    targets = [sample.target for sample in samples if sample.target is not None]
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.stack([sample.annotations for sample in samples]),
+        torch.stack([sample.present for sample in samples]),
+        torch.stack(targets) if targets else None,
+    )

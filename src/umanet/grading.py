@@ -1,0 +1,219 @@
+"""Uncertainty and quality of every annotation of a data set: which are doubtful, and where."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy import ndimage
+from torch import Tensor
+
+from umanet.data.files import new_folder, replace_file
+from umanet.data.geometry import resample
+from umanet.data.images import file_name, read_case, write_map
+from umanet.data.index import DatasetIndex
+from umanet.data.transforms import prepare
+from umanet.errors import DatasetError, TaskError
+from umanet.inference.model_file import Model, check_task
+from umanet.inference.tiles import run_in_tiles
+from umanet.methods import GradesAnnotations, Method
+from umanet.types import AnnotationGrades, Batch, Case, Sample
+
+# An annotation is doubtful where it is more probably wrong than right: u > log 2.
+DOUBTFUL = float(np.log(2))
+
+
+@dataclass(frozen=True)
+class GradedCase:
+    """A case, as read, with the grades of its annotations on the image's own grid (``B`` is 1)."""
+
+    case: Case
+    sample: Sample
+    grades: AnnotationGrades
+
+
+def for_annotators(model: Model, index: DatasetIndex) -> Model:
+    """The model, ready to grade the annotators of ``index`` (in training or not; new ones count as average).
+
+    Raises:
+        TaskError: The data set is of another task, or the method cannot grade.
+    """
+    check_task(model, index, annotations=True)
+    method = model.method
+    if not isinstance(method, GradesAnnotations):
+        raise TaskError(f"{model.config.method!r} cannot grade annotations. Train with --method uma-net.")
+    method = method.with_annotators(index.annotators)
+    return dataclasses.replace(model, method=method, task=index.task)
+
+
+@torch.inference_mode()
+def grade_case(model: Model, sample: Sample) -> AnnotationGrades:
+    """Grades of one case's annotations: maps on the image's own grid, qualities as seen on the working grid."""
+    method = model.method
+    assert isinstance(method, GradesAnnotations)
+    data, present = model.config.data, sample.present[None]
+    prepared = prepare(sample, data, model.task.num_classes)
+    channels, annotators = len(prepared.image), len(present[0])
+
+    def network(tile: Tensor) -> Tensor:
+        labels = tile[:, channels:].round().to(torch.uint8)
+        grades = method.grade(
+            Batch(tile[:, :channels], labels, present.to(tile.device).expand(len(tile), -1))
+        )
+        return torch.cat([grades.uncertainty, grades.probabilities], 1)
+
+    inputs = torch.cat([prepared.image, prepared.annotations.float()])[None]
+    patch = data.patch or tuple(inputs.shape[2:])
+    working = run_in_tiles(network, inputs, patch, model.device)[0]
+    seen = method.assess(
+        working[None, :annotators], working[None, annotators:], prepared.annotations[None], present
+    )
+    full = resample(working, sample.geometry.shape, "linear")
+    grades = method.assess(
+        full[None, :annotators], full[None, annotators:], sample.annotations[None], present
+    )
+    return dataclasses.replace(
+        grades, quality=seen.quality, image_quality=seen.image_quality, low=seen.low, image_low=seen.image_low
+    )
+
+
+def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) -> Iterator[GradedCase]:
+    """Grade case after case; one is in memory at a time. Cases without any annotation are left out."""
+    for case in index.select(split):
+        if case.annotations:
+            sample = read_case(case, index)
+            yield GradedCase(case, sample, grade_case(model, sample))
+
+
+def grade(
+    model: Model,
+    index: DatasetIndex,
+    output: Path,
+    *,
+    split: str | None = None,
+    maps: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Grade every annotation of a data set and write what was found.
+
+    Writes ``quality.csv`` (a row per annotation, worst first), ``quality.json`` (the same, images, annotators ranked)
+    and ``uncertainty/<annotator>/<case>``: the probability ``1 - exp(-u)`` that the annotation is wrong there.
+
+    Args:
+        model: From ``load_model(run, grading=True)``.
+        index: The data set; need not be the one that the model was trained on.
+        output: A new or empty folder.
+        split: Grade only this split.
+        maps: Whether to write the maps.
+        progress: Called with the number of cases that are done, and of all.
+
+    Returns:
+        The rows of ``quality.csv``.
+
+    Raises:
+        TaskError: The data set is of another task than the model.
+        DatasetError: No case has an annotation.
+        OutputError: ``output`` is in use or cannot be written.
+    """
+    model = for_annotators(model, index)
+    total = sum(bool(case.annotations) for case in index.select(split))
+    if not total:
+        raise DatasetError(
+            f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
+        )
+    new_folder(output)
+    rows: list[dict[str, Any]] = []
+    for done, graded in enumerate(graded_cases(model, index, split), start=1):
+        rows += _rows(graded, index.annotators)
+        if maps:
+            _write_maps(graded, index.annotators, output)
+        if progress:
+            progress(done, total)
+    table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
+    buffer = StringIO()
+    table.to_csv(buffer, index=False, float_format="%.4f")
+    replace_file(output / "quality.csv", buffer.getvalue().encode())
+    summary = {
+        "format": "umanet-quality",
+        "version": 1,
+        "annotators": rank_annotators(table, model.method, index),
+        "images": _images(table),
+        "annotations": json.loads(table.to_json(orient="records")),
+    }
+    replace_file(output / "quality.json", (json.dumps(summary, indent=1) + "\n").encode())
+    return table
+
+
+def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) -> list[dict[str, Any]]:
+    """Annotators from best to worst, by learned reliability where they are identified, else by mean quality."""
+    assert isinstance(method, GradesAnnotations)
+    reliability = method.annotator_reliability()
+    ranked = []
+    for number, name in enumerate(index.annotators):
+        own = table[table.annotator == name]
+        entry = {
+            "annotator": name,
+            "annotations": len(own),
+            "mean_quality": None if own.empty else round(float(own.quality.mean()), 4),
+            "low_quality": int(own.low.sum()),
+            "reliability": None if reliability is None else round(float(reliability[number]), 4),
+        }
+        ranked.append(entry)
+    key = "mean_quality" if reliability is None else "reliability"
+    return sorted(ranked, key=lambda entry: -(entry[key] or 0.0))
+
+
+def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:
+    case, sample, grades = graded.case, graded.sample, graded.grades
+    rows = []
+    for number, annotator in enumerate(annotators):
+        if not sample.present[number]:
+            continue
+        uncertainty = grades.uncertainty[0, number].numpy()
+        rows.append(
+            {
+                "case": case.id,
+                "annotator": annotator,
+                "quality": float(grades.quality[0, number]),
+                "low": bool(grades.low[0, number]),
+                "image_quality": float(grades.image_quality[0]),
+                "image_low": bool(grades.image_low[0]),
+                "doubtful_voxels": int((uncertainty > DOUBTFUL).sum()),
+                "where": _where(uncertainty),
+                "empty": not bool((sample.annotations[number] > 0).any()),
+                "patient": case.patient,
+                "split": case.split or "",
+            }
+        )
+    return rows
+
+
+def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> str:
+    """Voxel inside the largest doubtful region, at its deepest point: ``"120 88"`` in array order; empty if none."""
+    regions, count = ndimage.label(uncertainty > DOUBTFUL)
+    if not count:
+        return ""
+    largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
+    depth = ndimage.distance_transform_edt(np.pad(largest, 1))
+    deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1  # type: ignore[arg-type]
+    return " ".join(map(str, deepest))
+
+
+def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
+    images = table.groupby("case", as_index=False)[["image_quality", "image_low"]].first()
+    return json.loads(images.sort_values("image_quality").to_json(orient="records"))
+
+
+def _write_maps(graded: GradedCase, annotators: tuple[str, ...], output: Path) -> None:
+    for number, annotator in enumerate(annotators):
+        if graded.sample.present[number]:
+            wrong = -torch.expm1(-graded.grades.uncertainty[0, number])
+            name = file_name(graded.case.id, graded.sample.geometry)
+            write_map(output / "uncertainty" / annotator / name, wrong.numpy(), graded.sample.geometry)

@@ -1,0 +1,100 @@
+"""Label maps, probabilities and entropy for images, in the images' own geometry and file type."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from umanet.data.files import new_folder
+from umanet.data.geometry import resample
+from umanet.data.images import read_case, read_image
+from umanet.data.index import DatasetIndex
+from umanet.data.transforms import prepare_image
+from umanet.errors import DatasetError, TaskError
+from umanet.inference.model_file import Model, check_task
+from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
+from umanet.inference.tiles import run_in_tiles
+from umanet.types import Case, Prediction, Sample
+
+Progress = Callable[[int, int], None]
+"""Called with how many cases are done, and of how many."""
+
+
+def predict_case(model: Model, sample: Sample) -> Prediction:
+    """Class probabilities of one image on its own grid (not the working grid)."""
+    if len(sample.image) != len(model.task.channels):
+        raise TaskError(
+            f"{len(sample.image)} channels found, {len(model.task.channels)} expected, in case {sample.case!r}. "
+            "Give images like those that the model was trained on."
+        )
+    image = prepare_image(sample, model.config.data)[None]
+    patch = model.config.data.patch or tuple(image.shape[2:])
+    working = run_in_tiles(lambda tile: model.method.predict(tile).probabilities, image, patch, model.device)
+    return Prediction(resample(working[0], sample.geometry.shape, "linear")[None])
+
+
+def predict(
+    model: Model,
+    cases: Iterable[Sample],
+    output: Path,
+    *,
+    total: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Predict samples one after the other and write them: labels, one probability map per class, entropy.
+
+    Args:
+        model: From ``load_model``.
+        cases: Read lazily: one is in memory at a time.
+        output: A folder that does not exist yet, or is empty.
+        total: How many cases there are, for ``progress``.
+        progress: Called after every case.
+
+    Returns:
+        The path of ``predictions.json``, which is written last and lists every file.
+
+    Raises:
+        OutputError: ``output`` is in use, or cannot be written.
+        TaskError: An image is not of the kind that the model was trained on.
+    """
+    new_folder(output)
+    entries: dict[str, CaseFiles] = {}
+    for sample in cases:
+        probabilities = predict_case(model, sample).probabilities[0]
+        entries[sample.case] = write_case(sample.case, probabilities, sample.geometry, model.classes, output)
+        if progress:
+            progress(len(entries), total)
+    made_by = {"method": model.config.method, "sha256": model.digest}
+    return write_manifest(entries, model.classes, made_by, output)
+
+
+def samples_of_index(
+    model: Model, index: DatasetIndex, split: str | None
+) -> tuple[list[Case], Iterable[Sample]]:
+    """The cases of a data set (or of one split) and their samples, read when they are asked for.
+
+    Raises:
+        TaskError: The data set is of another task than the model.
+        DatasetError: The split has no cases.
+    """
+    check_task(model, index, annotations=False)
+    cases = index.select(split)
+    if not cases:
+        raise DatasetError(
+            f"No case found in split {split!r} of {index.name!r}. Choose another split or leave --split out."
+        )
+    return cases, (read_case(case, index) for case in cases)
+
+
+def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
+    """Samples of image files that belong to no data set; every file holds all channels of one case."""
+    task = model.task
+    for path in images:
+        image, geometry = read_image((path,), task.spatial_dims)
+        nobody = torch.zeros((0, *geometry.shape), dtype=torch.uint8)
+        name = (
+            path.name.removesuffix(geometry.suffix)
+            if path.name.lower().endswith(geometry.suffix)
+            else path.stem
+        )
+        yield Sample(name, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)

@@ -1,0 +1,81 @@
+"""Losses of the predictors and of the annotation uncertainty module."""
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.nn import functional
+
+# c_r is never sure: the network and the other annotators may all be wrong.
+CONSENSUS_LIMITS = (0.01, 0.99)
+
+
+def segmentation_loss(
+    logits: Float[Tensor, "B K *spatial"],
+    target: Float[Tensor, "B K *spatial"],
+    weight: Float[Tensor, "B *spatial"] | None = None,
+    use: Bool[Tensor, " B"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy plus Dice semimetric over the images in ``use`` (all by default); zero where there are none.
+
+    The Dice term is ``sum |p - t| / sum (p + t)`` over the batch, averaged over the foreground classes. Unlike
+    ``1 - 2 p t / (p + t)`` it is zero at perfect agreement with a soft target.
+
+    Reference:
+        Wang et al., "Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels", MICCAI 2023,
+        DOI 10.1007/978-3-031-43898-1_46.
+    """
+    if use is not None:
+        if not use.any():
+            return logits.sum() * 0.0  # keeps the graph whole
+        logits, target = logits[use], target[use]
+        weight = None if weight is None else weight[use]
+    logits = logits.float()
+    cross_entropy = functional.cross_entropy(logits, target, reduction="none")
+    probabilities = logits.softmax(1)
+    difference, total = (probabilities - target).abs(), probabilities + target
+    if weight is not None:
+        cross_entropy = cross_entropy * weight
+        difference, total = difference * weight[:, None], total * weight[:, None]
+    over_batch_and_space = [0, *range(2, logits.ndim)]
+    dice = difference.sum(over_batch_and_space) / total.sum(over_batch_and_space).clamp_min(1e-6)
+    return cross_entropy.mean() + dice[1:].mean()
+
+
+def leave_one_out_agreement(
+    reliability: Float[Tensor, "B R *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
+    probabilities: Float[Tensor, "B K *spatial"],
+    kappa: float,
+) -> Float[Tensor, "B R *spatial"]:
+    """``c_r(y_r)``: how far the other annotations and the network agree with annotation r, voxel by voxel.
+
+    ``c_r(k) = (kappa p_k + sum over s != r of w_s [y_s = k]) / (kappa + sum over s != r of w_s)``, clipped to
+    [0.01, 0.99]. ``reliability`` must be zero for absent annotators. Without any other source it is 1/2.
+    """
+    labels = annotations.long()
+    votes = torch.zeros_like(probabilities).scatter_add_(1, labels, reliability)
+    agreeing = kappa * probabilities.gather(1, labels) + votes.gather(1, labels) - reliability
+    sources = kappa + reliability.sum(1, keepdim=True) - reliability
+    agreement = torch.where(sources > 1e-6, agreeing / sources.clamp_min(1e-6), 0.5)
+    return agreement.clamp(*CONSENSUS_LIMITS)
+
+
+def uncertainty_loss(
+    wrong_logit: Float[Tensor, "B R *spatial"],
+    agreement: Float[Tensor, "B R *spatial"],
+    inside: Bool[Tensor, "B R *spatial"],
+    attenuation: float | None = None,
+) -> Float[Tensor, ""]:
+    """Teaches ``w = sigmoid(-g)`` the probability that an annotation is right, by binary cross-entropy.
+
+    Args:
+        wrong_logit: ``g``, the last layer of the annotation uncertainty module.
+        agreement: ``c_r(y_r)``, without gradient.
+        inside: The region of interest of present annotations.
+        attenuation: If given, the attenuated form ``w * CE(c_r, y_r) + attenuation * u`` instead.
+    """
+    if attenuation is None:
+        loss = functional.binary_cross_entropy_with_logits(-wrong_logit, agreement, reduction="none")
+    else:
+        loss = torch.sigmoid(-wrong_logit) * -agreement.log() + attenuation * functional.softplus(wrong_logit)
+    return (loss * inside).sum() / inside.sum().clamp_min(1)

@@ -1,0 +1,61 @@
+"""The baselines: fuse the annotations first, then learn the result as if it were the truth."""
+
+from functools import partial
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from umanet.config import RunConfig
+from umanet.errors import ConfigError
+from umanet.fusion import FUSIONS
+from umanet.losses import segmentation_loss
+from umanet.methods.method import Method
+from umanet.models import Backbone, Predictor
+from umanet.types import Batch, Case, Prediction, Sample, Task
+
+
+@final
+class FusedTarget(Method):
+    """Backbone and primary predictor, taught with a fused target: any of ``FUSIONS``, or the truth (upper bound)."""
+
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__()
+        self.backbone = Backbone(task, config.backbone)
+        self.primary = Predictor(task, config.backbone.features)
+        self.fusion, self.num_classes, self.seed = config.method, task.num_classes, config.seed
+        self.options = {"ties": config.fusion.ties} if config.method == "majority" else {}
+        self.target_depends_on_epoch = config.method == "random"
+        self.annotator: str | None = None
+        if config.method == "single":
+            self.annotator = config.fusion.annotator or task.annotators[0]
+            if self.annotator not in task.annotators:
+                raise ConfigError(
+                    f"fusion.annotator = {self.annotator!r} found, one of {', '.join(task.annotators)} expected. "
+                    "Name an annotator of the data set."
+                )
+            self.options = {"annotator": task.annotators.index(self.annotator)}
+
+    def trains_on(self, case: Case) -> bool:
+        if self.fusion == "truth":
+            return case.truth is not None
+        return bool(case.annotations) if self.annotator is None else self.annotator in case.annotations
+
+    def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
+        if self.fusion == "truth":
+            assert sample.truth is not None  # trains_on
+            return functional.one_hot(sample.truth.long(), self.num_classes).movedim(-1, 0).float()
+        fuse = FUSIONS[self.fusion]
+        if self.target_depends_on_epoch:
+            fuse = partial(fuse, seed=self.seed, epoch=epoch, case=sample.case)
+        fused, _ = fuse(sample.annotations.numpy(), sample.present.numpy(), self.num_classes, **self.options)
+        return torch.from_numpy(fused)
+
+    def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
+        assert batch.target is not None  # the data set calls target()
+        return {"segmentation": segmentation_loss(self.primary(self.backbone(batch.image)), batch.target)}
+
+    def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
+        return Prediction(self.primary(self.backbone(image)).float().softmax(1))

@@ -1,0 +1,69 @@
+"""The one interface of everything that learns from several annotations."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor, nn
+
+from umanet.types import AnnotationGrades, Batch, Case, Prediction, Sample
+
+
+class Method(nn.Module, ABC):
+    """A network and the way it learns from several annotations. Subclasses are final.
+
+    A method knows nothing of training, files or progress bars. It is built as ``METHODS[name](task, config)``.
+    """
+
+    deployed: ClassVar[tuple[str, ...]] = ("backbone", "primary")
+    """The submodules that a released model keeps; ``predict`` needs no others."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
+        """Named terms whose sum is minimised. ``progress`` runs from 0 to 1 over the training."""
+
+    @abstractmethod
+    def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
+        """Class probabilities of prepared (resampled, normalised) images."""
+
+    def trains_on(self, case: Case) -> bool:
+        """Whether the case has what the method learns from."""
+        return bool(case.annotations)
+
+    def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"] | None:
+        """The fused target of a whole case, or None where the method takes the annotations as they are."""
+        return None
+
+    target_depends_on_epoch: bool = False
+    """False: a target is made once and kept."""
+
+    def monitor(self) -> dict[str, float]:
+        """What a person who watches the training wants to see besides the losses."""
+        return {}
+
+
+@runtime_checkable
+class GradesAnnotations(Protocol):
+    """The capability of methods that can say how good an annotation is."""
+
+    def grade(self, batch: Batch) -> AnnotationGrades:
+        """Uncertainty, quality and consensus of the annotations of prepared images."""
+        ...
+
+    def assess(
+        self,
+        uncertainty: Float[Tensor, "B R *spatial"],
+        probabilities: Float[Tensor, "B K *spatial"],
+        annotations: Integer[Tensor, "B R *spatial"],
+        present: Bool[Tensor, "B R"],
+    ) -> AnnotationGrades:
+        """The grades that follow from uncertainty maps: for maps that were stitched, or brought to another grid."""
+        ...
+
+    def annotator_reliability(self) -> Float[Tensor, " R"] | None:
+        """P(right) of each annotator where annotators disagree, in (0, 1); None where they are anonymous."""
+        ...
+
+    def with_annotators(self, annotators: tuple[str, ...]) -> "Method":
+        """A copy that grades annotations of these annotators, in this order; new ones count as average."""
+        ...

@@ -1,0 +1,238 @@
+"""UMA-Net: learns from all annotations at once, each weighted voxel by voxel by how likely it is to be right.
+
+The parts (annotation uncertainty, quality, primary and auxiliary predictor) are the paper's; the formulas are ours,
+chosen by trial, because the paper's text and code were not available to us. docs/concepts/method.md has them all.
+
+Reference:
+    Wang, Luo, Wu, Wang, Chen: "Learning robust medical image segmentation from multi-source annotations", Medical
+    Image Analysis 101, 2025, 103489, DOI 10.1016/j.media.2025.103489.
+"""
+
+import copy
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.nn import functional
+
+from umanet.config import RunConfig
+from umanet.losses import leave_one_out_agreement, segmentation_loss, uncertainty_loss
+from umanet.methods.method import Method
+from umanet.models import (
+    AnnotationUncertainty,
+    Backbone,
+    Predictor,
+    QualityAssessment,
+    annotation_quality,
+    region_of_interest,
+)
+from umanet.types import AnnotationGrades, Batch, Prediction, Task
+
+RUNNING_MEAN = 0.97
+RELIABILITY_LIMITS = (0.05, 0.95)
+LEAST_FACTOR = 0.05
+
+
+@final
+class UMANet(Method):
+    """Backbone, primary and auxiliary predictor, annotation uncertainty and quality assessment modules.
+
+    Buffers that are saved with it: ``reliability`` (a_r, running mean of w over disputed voxels, per annotator),
+    ``mean_uncertainty`` (running mean of u over the region of interest, per annotator), ``low_share`` (running
+    share graded low).
+    """
+
+    reliability: Float[Tensor, " R"]
+    mean_uncertainty: Float[Tensor, " R"]
+    low_share: Float[Tensor, ""]
+
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__()
+        self.options, features = config.uma_net, config.backbone.features
+        self.annotators = task.annotators
+        self.weighs_annotators = task.annotators_are_identified and self.options.reliability
+        self.backbone = Backbone(task, config.backbone)
+        self.primary = Predictor(task, features)
+        self.auxiliary = Predictor(task, features)
+        self.uncertainty = AnnotationUncertainty(task, features, self.options.width)
+        self.image_quality, self.annotation_quality = (
+            QualityAssessment(self.options.memory, self.options.k, self.options.quality_floor)
+            for _ in range(2)
+        )
+        self.register_buffer("reliability", torch.full((len(task.annotators),), 0.88))
+        self.register_buffer("mean_uncertainty", torch.zeros(len(task.annotators)))
+        self.register_buffer("low_share", torch.zeros(()))
+
+    def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
+        return Prediction(self.primary(self.backbone(image)).float().softmax(1))
+
+    def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
+        features = self.backbone(batch.image)
+        logits = self.primary(features)
+        probabilities = logits.detach().float().softmax(1)
+        wrong = self.uncertainty(features.detach(), batch.annotations).float()
+        shown = _over_space(batch.present, wrong)
+        reliability = torch.sigmoid(-wrong.detach()) * shown
+        region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
+        quality = annotation_quality(reliability, region, batch.present)
+        self._observe(reliability, functional.softplus(wrong.detach()), region, batch)
+
+        weights = (
+            self._weights(reliability, batch.present)
+            if progress >= self.options.weight_warm_up
+            else shown.float()
+        )
+        low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
+        attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
+        agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa)
+        return {
+            "segmentation": self._teach(logits, batch, weights, reliability, batch.present & ~low),
+            "auxiliary": self.options.mu
+            * self._teach(self.auxiliary(features), batch, weights, reliability, low),
+            "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
+        }
+
+    def grade(self, batch: Batch) -> AnnotationGrades:
+        features = self.backbone(batch.image)
+        probabilities = self.primary(features).float().softmax(1)
+        uncertainty = functional.softplus(self.uncertainty(features, batch.annotations).float())
+        return self.assess(uncertainty, probabilities, batch.annotations, batch.present)
+
+    def assess(
+        self,
+        uncertainty: Float[Tensor, "B R *spatial"],
+        probabilities: Float[Tensor, "B K *spatial"],
+        annotations: Integer[Tensor, "B R *spatial"],
+        present: Bool[Tensor, "B R"],
+    ) -> AnnotationGrades:
+        shown = _over_space(present, uncertainty)
+        reliability = torch.exp(-uncertainty) * shown
+        region = region_of_interest(annotations, present, probabilities, self.options.margin)
+        quality = annotation_quality(reliability, region, present)
+        consensus = _consensus(annotations, self._weights(reliability, present), probabilities.shape[1])
+        of_image = quality.nanmean(1)
+        return AnnotationGrades(
+            uncertainty * shown,
+            quality,
+            of_image,
+            self.annotation_quality.is_low(quality),
+            self.image_quality.is_low(of_image),
+            consensus,
+            probabilities,
+        )
+
+    def annotator_reliability(self) -> Float[Tensor, " R"] | None:
+        return self.reliability if self.weighs_annotators else None
+
+    def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
+        """A copy for other annotators: known ones keep what was learned, new ones get the mean of the known."""
+        other = copy.deepcopy(self)
+        other.annotators = annotators
+        rows = [self.annotators.index(name) if name in self.annotators else None for name in annotators]
+
+        def choose(values: Tensor) -> Tensor:
+            return torch.stack([values.mean(0) if row is None else values[row] for row in rows])
+
+        other.reliability, other.mean_uncertainty = choose(self.reliability), choose(self.mean_uncertainty)
+        if self.uncertainty.annotator is not None:
+            other.uncertainty.annotator = torch.nn.Parameter(choose(self.uncertainty.annotator.data))
+        return other
+
+    def monitor(self) -> dict[str, float]:
+        seen = {
+            "low_quality_share": float(self.low_share),
+            "reliability_where_disputed": float(self.reliability.mean()),
+        }
+        for name, uncertainty, reliability in zip(
+            self.annotators, self.mean_uncertainty, self.reliability, strict=True
+        ):
+            seen[f"uncertainty/{name}"] = float(uncertainty)
+            seen[f"reliability/{name}"] = float(reliability)
+        return seen
+
+    def _weights(
+        self, reliability: Float[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
+    ) -> Float[Tensor, "B R *spatial"]:
+        """v_r = w_r F_r: independent sources combine by log-odds, so F is the logit of an annotator's reliability."""
+        if not self.weighs_annotators:
+            return reliability
+        reliable = self.reliability.to(reliability.device)
+        factor = torch.logit(reliable.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR) * present
+        return reliability * _over_space(
+            factor / factor.amax(1, keepdim=True).clamp_min(LEAST_FACTOR), reliability
+        )
+
+    def _low(
+        self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool
+    ) -> Bool[Tensor, "B R"]:
+        """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
+        of_image = quality.nanmean(1, keepdim=True)
+        self.image_quality.remember(of_image)
+        self.annotation_quality.remember(quality)
+        if not graded or self.options.grade == "none":
+            return torch.zeros_like(present)
+        by_image = self.options.grade == "image"
+        low = self.image_quality.is_low(of_image) if by_image else self.annotation_quality.is_low(quality)
+        low = low.expand_as(present) & present
+        self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)
+        return low
+
+    def _teach(
+        self,
+        logits: Float[Tensor, "B K *spatial"],
+        batch: Batch,
+        weights: Float[Tensor, "B R *spatial"],
+        reliability: Float[Tensor, "B R *spatial"],
+        teachers: Bool[Tensor, "B R"],
+    ) -> Float[Tensor, ""]:
+        """The segmentation loss of one predictor with the weighted consensus of its teachers."""
+        chosen = _over_space(teachers, weights)
+        target = _consensus(batch.annotations, weights * chosen, logits.shape[1])
+        if self.options.target == "hard":
+            target = functional.one_hot(target.argmax(1), logits.shape[1]).movedim(-1, 1).float()
+        pixel_weight = None
+        if self.options.weights == "total":
+            pixel_weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
+        return segmentation_loss(logits, target, pixel_weight, use=teachers.any(1))
+
+    @torch.no_grad()
+    def _observe(
+        self,
+        reliability: Float[Tensor, "B R *spatial"],
+        uncertainty: Float[Tensor, "B R *spatial"],
+        region: Bool[Tensor, "B *spatial"],
+        batch: Batch,
+    ) -> None:
+        """Running means. a_r comes from w alone, never from F, so that reliability cannot feed on itself."""
+        if not self.training:
+            return
+        shown = _over_space(batch.present, reliability)
+        highest = batch.annotations.masked_fill(~shown, 0).amax(1)
+        lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
+        _run(self.reliability, reliability, (highest != lowest)[:, None] & shown)
+        _run(self.mean_uncertainty, uncertainty, region[:, None] & shown)
+
+
+def _consensus(
+    annotations: Integer[Tensor, "B R *spatial"], weights: Float[Tensor, "B R *spatial"], num_classes: int
+) -> Float[Tensor, "B K *spatial"]:
+    """t_k = sum of v_r over annotations that say k, over the sum of v_r."""
+    votes = weights.new_zeros(len(weights), num_classes, *weights.shape[2:])
+    votes.scatter_add_(1, annotations.long(), weights)
+    return votes / votes.sum(1, keepdim=True).clamp_min(1e-6)
+
+
+def _run(
+    mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where: Bool[Tensor, "B R *spatial"]
+) -> None:
+    """Move a running mean towards this batch's, for the annotators that occur in ``where``."""
+    over_images_and_space = [0, *range(2, values.ndim)]
+    count = where.sum(over_images_and_space)
+    now = (values * where).sum(over_images_and_space) / count.clamp_min(1)
+    mean.copy_(torch.where(count > 0, mean.lerp(now, 1 - RUNNING_MEAN), mean))
+
+
+def _over_space(values: Tensor, like: Tensor) -> Tensor:
+    """(B, R) values, ready to be multiplied with (B, R, *spatial) maps."""
+    return values.view(*values.shape, *[1] * (like.ndim - values.ndim))

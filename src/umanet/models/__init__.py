@@ -1,0 +1,15 @@
+"""Networks: backbone, predictors, the annotation uncertainty module (AUEM) and the quality assessment module (QAM)."""
+
+from umanet.models.annotation_uncertainty import AnnotationUncertainty
+from umanet.models.backbones import Backbone
+from umanet.models.predictors import Predictor
+from umanet.models.quality import QualityAssessment, annotation_quality, region_of_interest
+
+__all__ = [
+    "AnnotationUncertainty",
+    "Backbone",
+    "Predictor",
+    "QualityAssessment",
+    "annotation_quality",
+    "region_of_interest",
+]

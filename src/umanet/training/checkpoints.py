@@ -1,0 +1,40 @@
+"""Checkpoints that are whole or not there, and that hold no pickled objects."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from umanet.data.files import whole_file
+from umanet.errors import RunError
+
+FOLDER = "checkpoints"
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the place, flushes to the disk, then replaces; reads with ``weights_only``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with whole_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:  # noqa: FBT001  # Lightning's signature
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors, numbers, strings and containers of them only.
+
+    Raises:
+        RunError: The file is truncated, or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds for a file that is not a checkpoint
+        raise RunError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}). Delete it, or start afresh."
+        ) from error

@@ -1,0 +1,54 @@
+"""The loaders of a run: endless seeded draws for training, whole cases for validation."""
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+
+from umanet.config import RunConfig
+from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
+from umanet.data.index import DatasetIndex
+from umanet.data.transforms import collate
+from umanet.methods import Method
+from umanet.types import Batch, Case, Sample
+
+
+class RunData(pl.LightningDataModule):
+    """Training and validation cases of a data set. An epoch is as long as the distance between validations."""
+
+    def __init__(
+        self,
+        index: DatasetIndex,
+        training: list[Case],
+        validation: list[Case],
+        method: Method,
+        config: RunConfig,
+    ):
+        super().__init__()
+        self.config, data = config, config.data
+        assert data.patch is not None  # chosen by plan_patch
+        self.training = TrainingDataset(
+            PreparedCases(training, index, data),
+            method.target,
+            target_depends_on_epoch=method.target_depends_on_epoch,
+            patch=data.patch,
+            seed=config.seed,
+        )
+        self.validation = PreparedCases(validation, index, data)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        options, workers = self.config.trainer, self.config.data.workers
+        draws = min(options.validate_every, options.max_steps) * options.batch_size
+        return DataLoader(
+            self.training,  # type: ignore[arg-type]
+            batch_size=options.batch_size,
+            sampler=EpochSampler(len(self.training.cases), draws, self.config.seed),
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=_as_is)  # type: ignore[arg-type]
+
+
+def _as_is(sample: Sample) -> Sample:
+    return sample

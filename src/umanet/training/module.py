@@ -1,0 +1,70 @@
+"""The only LightningModule: any method, trained with AdamW on a one-cycle schedule, validated by soft Dice."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from umanet.config import DataOptions, TrainerOptions
+from umanet.inference.tiles import run_in_tiles
+from umanet.methods import Method
+from umanet.metrics import soft_dice
+from umanet.types import Batch, Sample
+
+VALIDATION_METRIC = "validation/soft_dice"
+
+
+class TrainingModule(pl.LightningModule):
+    """Runs a method. Logs every loss term and, once an epoch, what the method has to say of its training."""
+
+    def __init__(self, method: Method, trainer: TrainerOptions, data: DataOptions):
+        super().__init__()
+        self.method, self.options, self.data = method, trainer, data
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        terms = self.method.loss(batch, self.global_step / self.options.max_steps)
+        total = torch.stack(list(terms.values())).sum()
+        self.log_dict(
+            {f"loss/{name}": term.detach() for name, term in terms.items()} | {"loss/total": total.detach()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.image),
+        )
+        return total
+
+    def validation_step(self, sample: Sample, batch_idx: int) -> None:
+        """Soft Dice (RIGA thresholds) of a held-out case against its annotations, on the working grid."""
+        image = sample.image[None]
+        patch = self.data.patch or tuple(image.shape[2:])
+        probabilities = run_in_tiles(
+            lambda tile: self.method.predict(tile).probabilities, image, patch, self.device
+        )[0]
+        present = sample.present.numpy()
+        scores = [
+            soft_dice(probabilities[k].numpy(), (sample.annotations == k).numpy(), present)
+            for k in range(1, len(probabilities))
+        ]
+        self.log(
+            VALIDATION_METRIC,
+            torch.tensor(scores).mean(),
+            on_epoch=True,
+            on_step=False,
+            batch_size=1,
+            prog_bar=True,
+        )
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({name: float(value) for name, value in self.method.monitor().items()})
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # Whole cases of the validation stay in main memory: tiles are moved one at a time.
+        return batch.to(device) if isinstance(batch, Batch) else batch
+
+    def configure_optimizers(self) -> Any:
+        options = self.options
+        optimizer = torch.optim.AdamW(
+            self.method.parameters(), options.learning_rate, weight_decay=options.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, options.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

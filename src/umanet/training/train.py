@@ -1,0 +1,225 @@
+"""One run from a data set and a configuration to a run folder with a released model."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from umanet.config import RunConfig, read_config, write_config
+from umanet.data.geometry import working_shape
+from umanet.data.images import read_case
+from umanet.data.index import DatasetIndex, require_trainable
+from umanet.errors import DatasetError, Interrupted, RunError
+from umanet.inference.model_file import DESCRIPTION, save_model
+from umanet.methods import Method, build_method
+from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
+from umanet.training.datamodule import RunData
+from umanet.training.module import VALIDATION_METRIC, TrainingModule
+from umanet.types import Case
+
+CONFIG = "run.toml"
+Resume = Literal["never", "auto", "must"]
+# Cases whose shapes decide the patch: enough for a median, few enough to be quick on large volumes.
+CASES_TO_PLAN = 50
+log = logging.getLogger("umanet")
+
+
+def train(
+    config: RunConfig,
+    index: DatasetIndex,
+    run: Path,
+    *,
+    resume: Resume = "never",
+    callbacks: list[Callback] | None = None,
+) -> Path:
+    """Train a method and release it.
+
+    Args:
+        config: What to do; written, with everything that was decided from the data, to ``run/run.toml``.
+        index: The data set; its ``train`` and ``validation`` splits are used, nothing else is read.
+        run: The run folder to make.
+        resume: ``never``: ``run`` must be new. ``auto``: go on if there is something to go on from. ``must``: refuse
+            to start afresh.
+        callbacks: Further Lightning callbacks (a progress bar).
+
+    Returns:
+        ``run``.
+
+    Raises:
+        RunError: The run exists already, or there is nothing to resume.
+        DatasetError: A split is empty or a training case has no annotation.
+        Interrupted: Ctrl-C; the last checkpoint is kept.
+    """
+    torch.set_num_threads(config.threads or 1)
+    checkpoint = _find_checkpoint(run, resume)
+    training, validation = _cases(index)
+    config = plan(config, index, training)
+    if checkpoint is not None:
+        config = _same_config(run, config, index.spatial_dims)
+        if (run / DESCRIPTION).exists():
+            return run
+    pl.seed_everything(config.seed, verbose=False)
+    method = build_method(index.task, config)
+    training = [case for case in training if method.trains_on(case)]
+    if not training:
+        raise DatasetError(
+            f"No training case of {index.name!r} has what {config.method!r} learns from. Use another method."
+        )
+    (run / FOLDER).mkdir(parents=True, exist_ok=True)
+    write_config(config, run / CONFIG)
+    data = RunData(index, training, validation, method, config)
+    module = TrainingModule(method, config.trainer, config.data)
+    trainer = _trainer(config, run, callbacks or [])
+    _fit(trainer, module, data, checkpoint, run)
+    _release(trainer, module, index, config, run)
+    _warn_if_dead(method)
+    return run
+
+
+def plan(config: RunConfig, index: DatasetIndex, training: list[Case]) -> RunConfig:
+    """Fill in what is decided from the training cases: the patch, and whose annotations ``single`` takes."""
+    data, fusion = config.data, config.fusion
+    if data.patch is None:
+        step = max(1, len(training) // CASES_TO_PLAN)
+        shapes = [
+            working_shape(read_case(case, index).geometry, data.longest_side or None, data.spacing)
+            for case in training[::step]
+        ]
+        multiple = 2 ** (len(config.backbone.channels) - 1)
+        sides = np.ceil(np.median(shapes, axis=0) / multiple).astype(int) * multiple
+        largest = max(data.largest_patch // multiple, 1) * multiple
+        data = data.model_copy(update={"patch": tuple(int(side) for side in np.minimum(sides, largest))})
+    if config.method == "single" and fusion.annotator is None:
+        count = {name: sum(name in case.annotations for case in training) for name in index.annotators}
+        fusion = fusion.model_copy(update={"annotator": max(count, key=lambda name: count[name])})
+    return config.model_copy(update={"data": data, "fusion": fusion})
+
+
+def _cases(index: DatasetIndex) -> tuple[list[Case], list[Case]]:
+    require_trainable(index, "train")
+    require_trainable(index, "validation")
+    return index.select("train"), index.select("validation")
+
+
+def _find_checkpoint(run: Path, resume: Resume) -> Path | None:
+    last = run / FOLDER / LAST
+    if resume == "must" and not last.exists():
+        raise RunError(
+            f"No {FOLDER}/{LAST} found in {run}, one expected by --resume must. Check the path, or start afresh."
+        )
+    if resume == "never" and run.exists() and any(run.iterdir()):
+        raise RunError(
+            f"The run folder {run} exists already, a new one expected. Choose another --output, "
+            "or go on with --resume must."
+        )
+    return last if resume != "never" and last.exists() else None
+
+
+def _same_config(run: Path, config: RunConfig, spatial_dims: int) -> RunConfig:
+    before = read_config(run / CONFIG, spatial_dims)
+    free = {"device": config.device, "threads": config.threads}
+    if before.model_copy(update=free) != config.model_copy(update=free):
+        changed = [
+            key
+            for key, value in before.model_dump().items()
+            if key not in free and value != config.model_dump()[key]
+        ]
+        raise RunError(
+            f"Another configuration found in {run / CONFIG} (differs in: {', '.join(changed)}). "
+            "Resume with the same settings, or start a new run."
+        )
+    return config
+
+
+def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trainer:
+    options = config.trainer
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[config.device]
+    checkpoints = [
+        ModelCheckpoint(
+            run / FOLDER,
+            Path(LAST).stem,
+            save_top_k=1,
+            monitor=None,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
+        ModelCheckpoint(
+            run / FOLDER,
+            Path(BEST).stem,
+            VALIDATION_METRIC,
+            mode="max",
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        ),
+    ]
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_steps=options.max_steps,
+        max_epochs=-1,
+        precision=_precision(options.precision, config.device),
+        gradient_clip_val=options.clip,
+        logger=[
+            CSVLogger(run, name=None, version="", flush_logs_every_n_steps=1),
+            TensorBoardLogger(run, name=None, version="tensorboard"),
+        ],
+        callbacks=[*checkpoints, *callbacks],
+        plugins=[WholeCheckpoints()],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks),
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
+
+
+def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    if wanted == "auto":
+        on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+        return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
+    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]
+
+
+def _fit(
+    trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path
+) -> None:
+    started = time.monotonic()
+    try:
+        trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
+    except (KeyboardInterrupt, SystemExit):
+        trainer.interrupted = True
+    if trainer.interrupted:
+        kept = (
+            f"{run / FOLDER / LAST} is kept"
+            if (run / FOLDER / LAST).exists()
+            else "no checkpoint had been written yet"
+        )
+        raise Interrupted(
+            f"Interrupted at step {trainer.global_step} of {trainer.max_steps}: {kept}. Go on with --resume auto."
+        ) from None
+    log.info("Trained %d steps in %.0f s", trainer.global_step, time.monotonic() - started)
+
+
+def _release(
+    trainer: pl.Trainer, module: TrainingModule, index: DatasetIndex, config: RunConfig, run: Path
+) -> None:
+    best = run / FOLDER / BEST
+    if config.trainer.release == "best" and best.exists():
+        module.load_state_dict(read_checkpoint(best)["state_dict"])
+    save_model(module.method, index, config, run)
+
+
+def _warn_if_dead(method: Method) -> None:
+    """A grading that never saw a doubt would grade at random: say so."""
+    if method.monitor().get("reliability_where_disputed", 0.0) > 0.97:
+        log.warning(
+            "Annotations are called reliable (%.3f) even where they disagree: uncertainty and quality say nothing in "
+            "this run. Train longer, or use --uma-net.uncertainty-loss bce.",
+            method.monitor()["reliability_where_disputed"],
+        )
