@@ -1,0 +1,155 @@
+"""The distinct vote patterns of a case: what every fusion works on.
+
+A voxel's vote pattern is what each present annotator says there. A fusion that does not see the image gives
+equal patterns equal results, so it decides once per pattern (a few dozen) and not once per voxel (millions).
+Axis letters besides the usual ones: ``P`` distinct patterns, ``S`` present annotators, ``N`` voxels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64, Integer
+from numpy.typing import ArrayLike
+
+from umanet.errors import AnnotationError
+
+Fused = tuple[Float32[np.ndarray, "K *spatial"], Float64[np.ndarray, "R K K"]]
+"""Class probabilities, and ``confusion[r, i, j]``: P(annotator r says class j | the result is class i)."""
+
+LARGEST_CODE_TABLE = 2**16
+"""Entries of a table over all pattern codes: half a megabyte, which stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class VotePatterns:
+    """The votes of the present annotators, by distinct pattern.
+
+    Attributes:
+        annotators: Positions of the present annotators on the axis ``R``.
+        num_annotators: ``R``, absent annotators included.
+        shape: Spatial shape.
+        ballots: One-hot votes of each pattern.
+        counts: Voxels that show each pattern; at least 1.
+        index: Pattern of each voxel.
+    """
+
+    annotators: Int64[np.ndarray, " S"]
+    num_annotators: int
+    shape: tuple[int, ...]
+    ballots: Float64[np.ndarray, "P S K"]
+    counts: Float64[np.ndarray, " P"]
+    index: Int64[np.ndarray, " N"]
+
+    @property
+    def votes(self) -> Float64[np.ndarray, "P K"]:
+        """How many annotators say each class: whole numbers."""
+        return self.ballots.sum(axis=1)
+
+    def confusion(self, probabilities: Float[np.ndarray, "P K"]) -> Float64[np.ndarray, "S K K"]:
+        """Row i: what each present annotator says where the result is class i. Zeros where it never is."""
+        weights = (probabilities * self.counts[:, None]).T
+        num_patterns, num_present, num_classes = self.ballots.shape
+        joint = weights @ self.ballots.reshape(num_patterns, -1)
+        joint = joint.reshape(num_classes, num_present, num_classes).transpose(1, 0, 2)
+        totals = joint.sum(axis=2, keepdims=True)
+        return np.divide(joint, totals, out=np.zeros_like(joint), where=totals > 0)
+
+    def fused(self, probabilities: Float[np.ndarray, "P K"]) -> Fused:
+        """The result of a fusion from its probabilities for each pattern."""
+        num_classes = probabilities.shape[1]
+        maps = np.empty((num_classes, self.index.size), np.float32)
+        for of_voxels, of_patterns in zip(maps, probabilities.T.astype(np.float32), strict=True):
+            # "raise", the default, would copy the output.
+            np.take(of_patterns, self.index, out=of_voxels, mode="clip")
+        confusion = np.zeros((self.num_annotators, num_classes, num_classes))
+        confusion[self.annotators] = self.confusion(probabilities)
+        return maps.reshape(num_classes, *self.shape), confusion
+
+
+def count_patterns(annotations: ArrayLike, present: ArrayLike, num_classes: int) -> VotePatterns:
+    """Check the annotations of a case and count their vote patterns.
+
+    Args:
+        annotations: Labels ``(R, *spatial)``, integers. Where an annotator is absent they may hold anything.
+        present: Booleans ``(R,)``.
+        num_classes: ``K``, background included; labels lie in 0..K-1.
+
+    Raises:
+        AnnotationError: A wrong shape or type, no annotator present, no voxel, or a label outside 0..K-1.
+    """
+    labels, here = _checked(np.asarray(annotations), np.asarray(present), num_classes)
+    annotators = np.flatnonzero(here)
+    votes = [labels[annotator].reshape(-1) for annotator in annotators]
+    for annotator, vote in zip(annotators, votes, strict=True):
+        _check_labels(int(annotator), vote, num_classes)
+    index, num_patterns = _pattern_index(votes, num_classes)
+    example = np.empty(num_patterns, np.int64)  # a voxel, any one, that shows the pattern
+    example[index] = np.arange(index.size)
+    patterns = np.stack([vote[example] for vote in votes], axis=1)
+    return VotePatterns(
+        annotators=annotators,
+        num_annotators=len(here),
+        shape=labels.shape[1:],
+        ballots=np.eye(num_classes)[patterns],
+        counts=np.bincount(index, minlength=num_patterns).astype(np.float64),
+        index=index,
+    )
+
+
+def _pattern_index(
+    votes: list[Integer[np.ndarray, " N"]], num_classes: int
+) -> tuple[Int64[np.ndarray, " N"], int]:
+    """Pattern of each voxel, 0..P-1, and P.
+
+    A pattern's code is its votes as the digits of a number in base K. Renumbering before the codes outgrow
+    the table keeps them below P * K: no sorting, and no overflow however many annotators there are.
+    """
+    codes, size = votes[0].astype(np.int64), num_classes
+    for vote in votes[1:]:
+        if size * num_classes > LARGEST_CODE_TABLE:
+            codes, size = _renumbered(codes, size)
+        codes *= num_classes
+        codes += vote.astype(np.int64, copy=False)
+        size *= num_classes
+    return _renumbered(codes, size)
+
+
+def _renumbered(codes: Int64[np.ndarray, " N"], size: int) -> tuple[Int64[np.ndarray, " N"], int]:
+    """Codes below ``size`` as 0..P-1 without gaps, and P."""
+    occurs = np.bincount(codes, minlength=size) > 0
+    return (np.cumsum(occurs) - 1)[codes], int(occurs.sum())
+
+
+def _checked(labels: np.ndarray, present: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    if labels.ndim < 2 or labels.size == 0:
+        raise AnnotationError(
+            f"Annotations of shape {labels.shape} found, (annotators, *spatial) with at least one "
+            "voxel expected: stack the annotations of a case along a first axis."
+        )
+    if labels.dtype.kind not in "iu":
+        raise AnnotationError(
+            f"Annotations of type {labels.dtype} found, integer class indices expected: convert them, "
+            "and threshold soft maps first."
+        )
+    if present.shape != labels.shape[:1] or present.dtype != np.bool_:
+        raise AnnotationError(
+            f"present of type {present.dtype} and shape {present.shape} found, one boolean for each of the "
+            f"{len(labels)} annotators expected."
+        )
+    if not present.any():
+        raise AnnotationError(
+            f"None of the {len(labels)} annotators is present, at least one expected: leave this case out."
+        )
+    if num_classes < 2:
+        raise AnnotationError(f"num_classes = {num_classes} found, at least 2 expected: background counts.")
+    return labels, present
+
+
+def _check_labels(annotator: int, vote: Integer[np.ndarray, " N"], num_classes: int) -> None:
+    lowest, highest = int(vote.min()), int(vote.max())
+    if lowest < 0 or highest >= num_classes:
+        value = lowest if lowest < 0 else highest
+        raise AnnotationError(
+            f"The value {value} found in the annotation of annotator {annotator}, "
+            f"0 to {num_classes - 1} expected: map the values of the file to classes."
+        )
