@@ -16,9 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from umanet.errors import ConfigError
 
 Preset = Literal["cpu-small", "small", "medium", "large"]
-MethodName = Literal[
-    "uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"
-]
+MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
 
 
 class Options(BaseModel):
@@ -31,7 +29,7 @@ class BackboneOptions(Options):
     """The network that turns an image into features."""
 
     architecture: Literal["unet", "basic-unet", "dynunet"] = "unet"
-    """unet: residual, strided, quick on a CPU. basic-unet: two convolutions a level. dynunet: as nnU-Net's plain U-Net."""
+    """unet: residual, quick on a CPU. basic-unet: two convolutions a level. dynunet: as nnU-Net's plain U-Net."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Features per level, finest first."""
     features: int = Field(16, ge=1)
@@ -107,7 +105,7 @@ class DataOptions(Options):
     """From files to batches."""
 
     longest_side: int = Field(0, ge=0)
-    """Images whose longest side is longer are downsampled to it for the network (0: never); outputs keep the input's grid."""
+    """Images whose longest side is longer are downsampled to it (0: never); outputs keep the input's grid."""
     spacing: tuple[float, ...] | None = None
     """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
     patch: tuple[int, ...] | None = None
@@ -202,15 +200,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = (
-            merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def build_config(
-    values: Mapping[str, Any], spatial_dims: int = 2, where: str = "the configuration"
-) -> RunConfig:
+def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = "the configuration") -> RunConfig:
     """A configuration from a nested mapping, on top of the preset that it names.
 
     Raises:
@@ -234,9 +228,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(
-            f"No configuration could be read from {path}: {error.strerror}. Check the path."
-        ) from None
+        raise ConfigError(f"No configuration could be read from {path}: {error.strerror}. Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
 

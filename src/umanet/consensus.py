@@ -54,9 +54,7 @@ def fuse_dataset(
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
         )
-    fused = (
-        _by_model(how, index, split) if isinstance(how, Model) else _by_vote(how, index, cases, options or {})
-    )
+    fused = _by_model(how, index, split) if isinstance(how, Model) else _by_vote(how, index, cases, options or {})
     new_folder(output)
     written: dict[str, CaseFiles] = {}
     for sample, probabilities in fused:
@@ -68,9 +66,7 @@ def fuse_dataset(
     new = index.model_copy(
         update={
             "annotators": (CONSENSUS,),
-            "cases": tuple(
-                _with_consensus(cases[name], output / files["labels"]) for name, files in written.items()
-            ),
+            "cases": tuple(_with_consensus(cases[name], output / files["labels"]) for name, files in written.items()),
         }
     )
     write_index(new, output / "dataset.json")
@@ -94,9 +90,7 @@ def _by_vote(
     for case in cases.values():
         sample = read_case(case, index)
         named = options | ({"case": case.id} if how == "random" else {})
-        fused, _ = FUSIONS[how](
-            sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named
-        )
+        fused, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named)
         yield sample, torch.from_numpy(fused)
 
 

@@ -64,21 +64,15 @@ def grade_case(model: Model, sample: Sample) -> AnnotationGrades:
 
     def network(tile: Tensor) -> Tensor:
         labels = tile[:, channels:].round().to(torch.uint8)
-        grades = method.grade(
-            Batch(tile[:, :channels], labels, present.to(tile.device).expand(len(tile), -1))
-        )
+        grades = method.grade(Batch(tile[:, :channels], labels, present.to(tile.device).expand(len(tile), -1)))
         return torch.cat([grades.uncertainty, grades.probabilities], 1)
 
     inputs = torch.cat([prepared.image, prepared.annotations.float()])[None]
     patch = data.patch or tuple(inputs.shape[2:])
     working = run_in_tiles(network, inputs, patch, model.device)[0]
-    seen = method.assess(
-        working[None, :annotators], working[None, annotators:], prepared.annotations[None], present
-    )
+    seen = method.assess(working[None, :annotators], working[None, annotators:], prepared.annotations[None], present)
     full = resample(working, sample.geometry.shape, "linear")
-    grades = method.assess(
-        full[None, :annotators], full[None, annotators:], sample.annotations[None], present
-    )
+    grades = method.assess(full[None, :annotators], full[None, annotators:], sample.annotations[None], present)
     return dataclasses.replace(
         grades, quality=seen.quality, image_quality=seen.image_quality, low=seen.low, image_low=seen.image_low
     )

@@ -122,7 +122,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method says of images. ``annotator_probabilities`` and ``samples`` are None where it has nothing to say."""
+    """What a method says of images; None where it has nothing to say."""
 
     probabilities: Float[Tensor, "B K *spatial"]
     annotator_probabilities: Float[Tensor, "B R K *spatial"] | None = None

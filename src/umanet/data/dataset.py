@@ -1,4 +1,4 @@
-"""Cases as a torch data set: read, prepared and fused once, kept in memory within a limit, cropped and augmented anew."""
+"""Cases as a torch data set: read, prepared and fused once, then cropped and augmented anew for every draw."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -76,7 +76,7 @@ class TrainingDataset(Dataset[Sample]):
 
 
 class EpochSampler(Sampler[Draw]):
-    """A fixed number of draws an epoch, going round the shuffled cases; the same in every process and after a resume."""
+    """A fixed number of draws an epoch, going round the shuffled cases; the same in every process and resume."""
 
     def __init__(self, num_cases: int, draws: int, seed: int):
         self.num_cases, self.draws, self.seed, self.epoch = num_cases, draws, seed, 0

@@ -56,9 +56,7 @@ def new_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise OutputError(
-                f"Files found in {folder}, a new or empty folder expected. Choose another output."
-            )
+            raise OutputError(f"Files found in {folder}, a new or empty folder expected. Choose another output.")
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror}. Choose another output.") from None
     return folder

@@ -127,10 +127,7 @@ class Augmentation:
                 padding_mode="border",
                 allow_missing_keys=True,
             ),
-            *(
-                RandFlipd(list(keys), prob=0.5, spatial_axis=axis, allow_missing_keys=True)
-                for axis in options.flip
-            ),
+            *(RandFlipd(list(keys), prob=0.5, spatial_axis=axis, allow_missing_keys=True) for axis in options.flip),
         ]
         if options.intensity:
             changes += [
@@ -146,9 +143,7 @@ class Augmentation:
         arrays = {"image": sample.image, "annotations": sample.annotations.float()}
         if sample.target is not None:
             arrays["target"] = sample.target
-        changed = {
-            key: torch.as_tensor(array).as_subclass(Tensor) for key, array in self.changes(arrays).items()
-        }
+        changed = {key: torch.as_tensor(array).as_subclass(Tensor) for key, array in self.changes(arrays).items()}
         return replace(
             sample,
             image=changed["image"].contiguous(),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -81,29 +80,18 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
         TaskError: ``grading`` is asked of a method that cannot grade.
     """
     description = _read_description(run)
-    try:
-        task = Task(**{key: tuple(v) if isinstance(v, list) else v for key, v in description["task"].items()})
-        config = RunConfig.model_validate(description["config"])
-        classes = tuple(ClassDefinition.model_validate(entry) for entry in description["classes"])
-        entries = [description["weights"]] + ([description["grading"]] if grading else [])
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise ModelFileError(
-            f"{run / DESCRIPTION} does not describe a model ({type(error).__name__}: {error}). Copy the run anew."
-        ) from None
+    task, config, classes = _parse(description, run)
     if grading and not description["grading"]:
         raise TaskError(
             f"{run} was trained with {config.method!r}, which cannot grade annotations. Train with --method uma-net."
         )
+    entries = [description["weights"]] + ([description["grading"]] if grading else [])
     state: dict[str, Tensor] = {}
     for entry in entries:
         state |= _read(run / entry["file"], entry["sha256"])
     method = build_method(task, config)
     if not grading:
-        for name, _ in list(method.named_children()):
-            if name not in method.deployed:
-                delattr(method, name)
-        for name in [name for name, _ in method.named_buffers(recurse=False)]:
-            delattr(method, name)
+        _strip(method)
     try:
         method.load_state_dict(state)
     except RuntimeError as error:
@@ -112,6 +100,30 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
         ) from None
     where = torch.device(device)
     return Model(method.to(where).eval(), task, config, classes, description["weights"]["sha256"], where)
+
+
+def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tuple[ClassDefinition, ...]]:
+    try:
+        task = Task(**{key: tuple(v) if isinstance(v, list) else v for key, v in description["task"].items()})
+        classes = tuple(ClassDefinition.model_validate(entry) for entry in description["classes"])
+        config = RunConfig.model_validate(description["config"])
+        for entry in filter(None, (description["weights"], description["grading"])):
+            if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
+                raise ValueError("a file outside the run folder")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelFileError(
+            f"{run / DESCRIPTION} does not describe a model ({type(error).__name__}: {error}). Copy the run anew."
+        ) from None
+    return task, config, classes
+
+
+def _strip(method: Method) -> None:
+    """Leave only what predicts."""
+    for name, _ in list(method.named_children()):
+        if name not in method.deployed:
+            delattr(method, name)
+    for name in [name for name, _ in method.named_buffers(recurse=False)]:
+        delattr(method, name)
 
 
 def check_task(model: Model, index: DatasetIndex, *, annotations: bool) -> None:
@@ -152,22 +164,16 @@ def _read_description(run: Path) -> dict[str, Any]:
             "Check the path; a run that was interrupted has no model yet: go on with --resume."
         ) from None
     except ValueError as error:
-        raise ModelFileError(
-            f"{path} is not valid JSON ({error}): truncated or changed. Copy the run anew."
-        ) from None
+        raise ModelFileError(f"{path} is not valid JSON ({error}): truncated or changed. Copy the run anew.") from None
     if (
         not isinstance(description, dict)
         or description.get("format") != FORMAT
         or description.get("version") != VERSION
     ):
         found = (
-            (description.get("format"), description.get("version"))
-            if isinstance(description, dict)
-            else description
+            (description.get("format"), description.get("version")) if isinstance(description, dict) else description
         )
-        raise ModelFileError(
-            f"{found} found in {path}, {(FORMAT, VERSION)} expected. Use the umanet that wrote it."
-        )
+        raise ModelFileError(f"{found} found in {path}, {(FORMAT, VERSION)} expected. Use the umanet that wrote it.")
     return description
 
 

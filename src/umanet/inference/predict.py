@@ -68,9 +68,7 @@ def predict(
     return write_manifest(entries, model.classes, made_by, output)
 
 
-def samples_of_index(
-    model: Model, index: DatasetIndex, split: str | None
-) -> tuple[list[Case], Iterable[Sample]]:
+def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tuple[list[Case], Iterable[Sample]]:
     """The cases of a data set (or of one split) and their samples, read when they are asked for.
 
     Raises:
@@ -92,9 +90,5 @@ def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
     for path in images:
         image, geometry = read_image((path,), task.spatial_dims)
         nobody = torch.zeros((0, *geometry.shape), dtype=torch.uint8)
-        name = (
-            path.name.removesuffix(geometry.suffix)
-            if path.name.lower().endswith(geometry.suffix)
-            else path.stem
-        )
+        name = path.name.removesuffix(geometry.suffix) if path.name.lower().endswith(geometry.suffix) else path.stem
         yield Sample(name, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)

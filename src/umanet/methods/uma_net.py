@@ -57,8 +57,7 @@ class UMANet(Method):
         self.auxiliary = Predictor(task, features)
         self.uncertainty = AnnotationUncertainty(task, features, self.options.width)
         self.image_quality, self.annotation_quality = (
-            QualityAssessment(self.options.memory, self.options.k, self.options.quality_floor)
-            for _ in range(2)
+            QualityAssessment(self.options.memory, self.options.k, self.options.quality_floor) for _ in range(2)
         )
         self.register_buffer("reliability", torch.full((len(task.annotators),), 0.88))
         self.register_buffer("mean_uncertainty", torch.zeros(len(task.annotators)))
@@ -79,17 +78,14 @@ class UMANet(Method):
         self._observe(reliability, functional.softplus(wrong.detach()), region, batch)
 
         weights = (
-            self._weights(reliability, batch.present)
-            if progress >= self.options.weight_warm_up
-            else shown.float()
+            self._weights(reliability, batch.present) if progress >= self.options.weight_warm_up else shown.float()
         )
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
         agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa)
         return {
             "segmentation": self._teach(logits, batch, weights, reliability, batch.present & ~low),
-            "auxiliary": self.options.mu
-            * self._teach(self.auxiliary(features), batch, weights, reliability, low),
+            "auxiliary": self.options.mu * self._teach(self.auxiliary(features), batch, weights, reliability, low),
             "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
         }
 
@@ -159,13 +155,9 @@ class UMANet(Method):
             return reliability
         reliable = self.reliability.to(reliability.device)
         factor = torch.logit(reliable.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR) * present
-        return reliability * _over_space(
-            factor / factor.amax(1, keepdim=True).clamp_min(LEAST_FACTOR), reliability
-        )
+        return reliability * _over_space(factor / factor.amax(1, keepdim=True).clamp_min(LEAST_FACTOR), reliability)
 
-    def _low(
-        self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool
-    ) -> Bool[Tensor, "B R"]:
+    def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
         """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
         of_image = quality.nanmean(1, keepdim=True)
         self.image_quality.remember(of_image)
@@ -223,9 +215,7 @@ def _consensus(
     return votes / votes.sum(1, keepdim=True).clamp_min(1e-6)
 
 
-def _run(
-    mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where: Bool[Tensor, "B R *spatial"]
-) -> None:
+def _run(mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where: Bool[Tensor, "B R *spatial"]) -> None:
     """Move a running mean towards this batch's, for the annotators that occur in ``where``."""
     over_images_and_space = [0, *range(2, values.ndim)]
     count = where.sum(over_images_and_space)

@@ -20,9 +20,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         with whole_file(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:  # noqa: FBT001  # Lightning's signature
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
 

@@ -37,9 +37,7 @@ class TrainingModule(pl.LightningModule):
         """Soft Dice (RIGA thresholds) of a held-out case against its annotations, on the working grid."""
         image = sample.image[None]
         patch = self.data.patch or tuple(image.shape[2:])
-        probabilities = run_in_tiles(
-            lambda tile: self.method.predict(tile).probabilities, image, patch, self.device
-        )[0]
+        probabilities = run_in_tiles(lambda tile: self.method.predict(tile).probabilities, image, patch, self.device)[0]
         present = sample.present.numpy()
         scores = [
             soft_dice(probabilities[k].numpy(), (sample.annotations == k).numpy(), present)

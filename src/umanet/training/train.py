@@ -126,9 +126,7 @@ def _same_config(run: Path, config: RunConfig, spatial_dims: int) -> RunConfig:
     free = {"device": config.device, "threads": config.threads}
     if before.model_copy(update=free) != config.model_copy(update=free):
         changed = [
-            key
-            for key, value in before.model_dump().items()
-            if key not in free and value != config.model_dump()[key]
+            key for key, value in before.model_dump().items() if key not in free and value != config.model_dump()[key]
         ]
         raise RunError(
             f"Another configuration found in {run / CONFIG} (differs in: {', '.join(changed)}). "
@@ -186,9 +184,7 @@ def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16
     return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]
 
 
-def _fit(
-    trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path
-) -> None:
+def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path) -> None:
     started = time.monotonic()
     try:
         trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
@@ -196,9 +192,7 @@ def _fit(
         trainer.interrupted = True
     if trainer.interrupted:
         kept = (
-            f"{run / FOLDER / LAST} is kept"
-            if (run / FOLDER / LAST).exists()
-            else "no checkpoint had been written yet"
+            f"{run / FOLDER / LAST} is kept" if (run / FOLDER / LAST).exists() else "no checkpoint had been written yet"
         )
         raise Interrupted(
             f"Interrupted at step {trainer.global_step} of {trainer.max_steps}: {kept}. Go on with --resume auto."
@@ -206,9 +200,7 @@ def _fit(
     log.info("Trained %d steps in %.0f s", trainer.global_step, time.monotonic() - started)
 
 
-def _release(
-    trainer: pl.Trainer, module: TrainingModule, index: DatasetIndex, config: RunConfig, run: Path
-) -> None:
+def _release(trainer: pl.Trainer, module: TrainingModule, index: DatasetIndex, config: RunConfig, run: Path) -> None:
     best = run / FOLDER / BEST
     if config.trainer.release == "best" and best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])
