@@ -81,16 +81,12 @@ def row(shape: tuple[int, ...], annotators: int, classes: int, repeats: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="also write the table to this Markdown file")
     parser.add_argument("--repeats", type=int, default=3, help="runs per median (default: 3)")
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    rows = [
-        row(shape, annotators, classes, options.repeats) for shape, annotators in SIZES for classes in CLASSES
-    ]
+    rows = [row(shape, annotators, classes, options.repeats) for shape, annotators in SIZES for classes in CLASSES]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -15,10 +15,7 @@ def annotate(shape, annotators, classes, seed):
     grid = np.indices(shape).reshape(len(shape), -1).T / (np.array(shape) - 1) - 0.5
     distance = np.linalg.norm(grid, axis=1).reshape(shape)
     radii = np.linspace(0.4, 0.15, classes - 1)
-    seen = [
-        distance + rng.normal(0, 0.03) + rng.uniform(0.02, 0.1) * rng.normal(size=shape)
-        for _ in range(annotators)
-    ]
+    seen = [distance + rng.normal(0, 0.03) + rng.uniform(0.02, 0.1) * rng.normal(size=shape) for _ in range(annotators)]
     return np.stack([(image[..., None] < radii).sum(axis=-1) for image in seen]).astype(np.uint8)
 
 
@@ -74,9 +71,7 @@ def test_staple_is_the_voxel_wise_em(annotators, classes):
     expected, expected_confusion = voxel_wise_em(annotations, classes, iterations=40)
     # The confusion belongs to the returned posterior: that of the plain EM's next iteration.
     _, expected_confusion = voxel_wise_em(annotations, classes, iterations=41)
-    probabilities, confusion = staple(
-        annotations, all_present(annotations), classes, max_iterations=40, tolerance=0.0
-    )
+    probabilities, confusion = staple(annotations, all_present(annotations), classes, max_iterations=40, tolerance=0.0)
     np.testing.assert_allclose(probabilities.reshape(classes, -1), expected, atol=1e-6)
     np.testing.assert_allclose(confusion, expected_confusion, atol=1e-9)
 
@@ -107,11 +102,11 @@ def test_staple_finds_the_truth_where_a_biased_majority_hides_it():
     np.testing.assert_allclose(confusion[:, 0, 1], flips, atol=0.04)
 
 
-def test_forty_annotators_do_not_underflow():
-    annotations = annotate((40, 40), 2, 3, seed=5)
+def test_many_annotators_do_not_underflow():
+    annotations = annotate((20, 20), 1, 3, seed=5)
     rng = np.random.default_rng(0)
-    noisy = np.where(rng.random((400, 40, 40)) < 0.5, annotations[0], rng.integers(3, size=(400, 40, 40)))
-    for annotators in (40, 400):
+    noisy = np.where(rng.random((1200, 20, 20)) < 0.5, annotations[0], rng.integers(3, size=(1200, 20, 20)))
+    for annotators in (40, 1200):
         probabilities, confusion = staple(noisy[:annotators], np.ones(annotators, bool), 3)
         assert np.isfinite(probabilities).all()
         np.testing.assert_array_equal(probabilities.argmax(axis=0), annotations[0])

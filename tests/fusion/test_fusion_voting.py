@@ -56,9 +56,7 @@ def test_majority_vote_is_the_plurality_of_every_voxel(ties, case):
     np.testing.assert_allclose(probabilities, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("ties", "expected"), [("background", [0, 0]), ("lowest", [0, 1]), ("highest", [2, 2])]
-)
+@pytest.mark.parametrize(("ties", "expected"), [("background", [0, 0]), ("lowest", [0, 1]), ("highest", [2, 2])])
 def test_ties_are_broken_as_asked(ties, expected):
     annotations = np.array([[[0, 1]], [[2, 2]]])
     probabilities, _ = majority_vote(annotations, np.ones(2, bool), 3, ties=ties)
@@ -72,9 +70,7 @@ def test_plurality_needs_no_absolute_majority():
 
 
 def test_an_unknown_rule_for_ties_is_an_error():
-    with pytest.raises(
-        ConfigError, match="ties = 'first' found, one of background, lowest, highest, split expected"
-    ):
+    with pytest.raises(ConfigError, match="ties = 'first' found, one of background, lowest, highest, split expected"):
         majority_vote(np.zeros((2, 2, 2), int), np.ones(2, bool), 2, ties="first")
 
 

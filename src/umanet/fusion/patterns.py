@@ -96,9 +96,7 @@ def count_patterns(annotations: ArrayLike, present: ArrayLike, num_classes: int)
     )
 
 
-def _pattern_index(
-    votes: list[Integer[np.ndarray, " N"]], num_classes: int
-) -> tuple[Int64[np.ndarray, " N"], int]:
+def _pattern_index(votes: list[Integer[np.ndarray, " N"]], num_classes: int) -> tuple[Int64[np.ndarray, " N"], int]:
     """Pattern of each voxel, 0..P-1, and P.
 
     A pattern's code is its votes as the digits of a number in base K. Renumbering before the codes outgrow

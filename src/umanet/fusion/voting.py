@@ -18,9 +18,7 @@ from umanet.fusion.patterns import Fused, VotePatterns, count_patterns
 TIES = ("background", "lowest", "highest", "split")
 
 
-def majority_vote(
-    annotations: ArrayLike, present: ArrayLike, num_classes: int, *, ties: str = "lowest"
-) -> Fused:
+def majority_vote(annotations: ArrayLike, present: ArrayLike, num_classes: int, *, ties: str = "lowest") -> Fused:
     """The class with the most votes (plurality); one-hot, except under ``ties="split"``.
 
     Args:
@@ -103,9 +101,7 @@ def random_annotator(
     return patterns.fused(patterns.ballots[:, drawn])
 
 
-def single_annotator(
-    annotations: ArrayLike, present: ArrayLike, num_classes: int, *, annotator: int
-) -> Fused:
+def single_annotator(annotations: ArrayLike, present: ArrayLike, num_classes: int, *, annotator: int) -> Fused:
     """The annotation of the annotator at position ``annotator`` on the axis ``R``.
 
     Raises:
@@ -116,8 +112,7 @@ def single_annotator(
     if found.size == 0:
         names = ", ".join(map(str, patterns.annotators))
         raise AnnotationError(
-            f"Annotator {annotator} is not present, one of {names} expected: leave this case out or "
-            "take another."
+            f"Annotator {annotator} is not present, one of {names} expected: leave this case out or take another."
         )
     return patterns.fused(patterns.ballots[:, found[0]])
 
