@@ -1,6 +1,6 @@
 """Where voxels lie: comparing grids, going between a file's axis order and RAS+, and resampling.
 
-RAS+ means that array axes 0, 1, 2 grow towards the patient's right, anterior, superior. Millimetres throughout.
+RAS+: array axes 0, 1, 2 grow towards the patient's right, anterior, superior. Millimetres throughout.
 """
 
 import itertools
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer, Shaped, UInt8
+from nibabel.affines import voxel_sizes
 from torch import Tensor
 
 from umanet.errors import GeometryError
 from umanet.types import Geometry
 
 GRID_TOLERANCE = 0.05
-"""How far corners of one grid may lie apart, in voxels (of the smallest side). Headers rounded to four decimals move
-the corner of a 512-voxel volume by up to 0.03 voxels; half a voxel would move labels."""
+"""How far corners of one grid may lie apart, in voxels (of the smallest side). Headers rounded to four decimals
+move the corner of a 512-voxel volume by up to 0.03 voxels; half a voxel would move labels."""
 
 
 def ras_affine(geometry: Geometry) -> Float[np.ndarray, "4 4"] | None:
@@ -33,9 +33,9 @@ def ras_affine(geometry: Geometry) -> Float[np.ndarray, "4 4"] | None:
 def grid_difference(first: Geometry, second: Geometry) -> str | None:
     """Why two arrays are not on the same grid, in words; None where they are.
 
-    Shapes must be equal; where both files have an affine, the corners of the two grids, after reorientation to RAS+,
-    must lie within ``GRID_TOLERANCE`` voxels of each other. A file with an affine and one without cannot be compared:
-    their axis orders differ.
+    Shapes must be equal; where both files have an affine, the corners of the two grids, after reorientation to
+    RAS+, must lie within ``GRID_TOLERANCE`` voxels of each other. A file with an affine and one without cannot be
+    compared: their axis orders differ.
     """
     a, b = ras_affine(first), ras_affine(second)
     if (a is None) != (b is None):
@@ -49,14 +49,12 @@ def grid_difference(first: Geometry, second: Geometry) -> str | None:
     distance = float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
     smallest = float(voxel_sizes(a).min())
     if not distance <= GRID_TOLERANCE * smallest:
-        return (
-            f"grids whose corners lie {distance:.3g} mm apart (tolerance {GRID_TOLERANCE * smallest:.3g} mm)"
-        )
+        return f"grids whose corners lie {distance:.3g} mm apart (tolerance {GRID_TOLERANCE * smallest:.3g} mm)"
     return None
 
 
 def to_ras(stored: Shaped[np.ndarray, "..."], geometry: Geometry) -> Shaped[np.ndarray, "..."]:
-    """Array in the file's axis order -> RAS+ order, without the singleton axes that ``geometry.shape`` leaves out."""
+    """Array in the file's axis order -> RAS+ order, without singleton axes that ``geometry.shape`` leaves out."""
     if geometry.orientation is None or geometry.file_shape is None:
         return stored
     solid = stored.reshape(_padded(geometry.file_shape))
@@ -90,21 +88,18 @@ def working_shape(
     if spacing is not None:
         if len(spacing) != len(shape) or min(spacing) <= 0:
             raise GeometryError(
-                f"Spacing {tuple(spacing)} found, {len(shape)} positive millimetres expected, for an image of shape "
+                f"Spacing {tuple(spacing)} found, {len(shape)} positive millimetres expected, for an image "
+                "of shape "
                 f"{shape}. Mend data.spacing."
             )
         if geometry.spacing_is_known:
-            shape = tuple(
-                max(1, round(n * a / b)) for n, a, b in zip(shape, geometry.spacing, spacing, strict=True)
-            )
+            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(shape, geometry.spacing, spacing, strict=True))
     if longest_side is not None and max(shape) > longest_side:
         shape = tuple(max(1, round(n * longest_side / max(shape))) for n in shape)
     return shape
 
 
-def resample(
-    values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: str = "linear"
-) -> Float[Tensor, "N ..."]:
+def resample(values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: str = "linear") -> Float[Tensor, "N ..."]:
     """Interpolate to ``shape``, edges aligned to edges; the very tensor where the shape is the same.
 
     Args:
@@ -125,10 +120,10 @@ def resample(
 def resample_labels(
     labels: Integer[Tensor, "N *spatial"], shape: Sequence[int], num_classes: int
 ) -> UInt8[Tensor, "N ..."]:
-    """Labels on another grid: the class that covers most of each voxel, so thin structures are treated fairly.
+    """Labels on another grid: the class that covers most of each voxel, which is fair to thin structures.
 
-    Where classes cover equal shares the lower index wins. One class is held at a time: memory does not grow with
-    ``num_classes``.
+    Where classes cover equal shares the lower index wins. One class is held at a time, so memory does
+    not grow with their number.
     """
     if tuple(labels.shape[1:]) == tuple(shape):
         return labels.to(torch.uint8)

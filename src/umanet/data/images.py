@@ -12,16 +12,14 @@ from umanet.data.geometry import grid_difference
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.nifti import read_nifti, write_nifti
 from umanet.data.pictures import read_picture, read_picture_values, write_picture
-from umanet.errors import AnnotationError, GeometryError, ImageError
+from umanet.errors import AnnotationError, GeometryError, ImageError, OutputError
 from umanet.types import Case, Geometry, Sample
 
 PNG_SCALE = 65535
 """Maps in 16-bit PNG files are in these units: 0..65535 means 0..1."""
 
 
-def read_image(
-    paths: Sequence[Path], spatial_dims: int | None
-) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
+def read_image(paths: Sequence[Path], spatial_dims: int | None) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
     """All channels of an image, unnormalised, in RAS+ axis order for NIfTI and as stored for everything else.
 
     Args:
@@ -29,8 +27,8 @@ def read_image(
         spatial_dims: 2 or 3; None takes it from the first file (a NIfTI with one slice is 2D).
 
     Raises:
-        ImageError: A file is missing, unreadable, has other dimensions, or holds NaN or infinite values.
-        GeometryError: The channels lie on different grids.
+        ImageError: A file is missing or unreadable, or holds NaN or infinite values.
+        GeometryError: 2D where 3D is expected or the reverse, or the channels lie on different grids.
     """
     values, geometry = read_image_values(paths, spatial_dims)
     bad = int((~np.isfinite(values)).sum())
@@ -56,24 +54,25 @@ def read_image_values(
     return np.concatenate([values.astype(np.float32) for values, _ in read]), geometry
 
 
-def read_annotation_values(
-    path: Path, spatial_dims: int | None
-) -> tuple[Shaped[np.ndarray, "*spatial"], Geometry]:
+def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray, "*spatial"], Geometry]:
     """The values in an annotation file, before they mean classes.
 
     Raises:
-        ImageError: Missing, unreadable, or with other dimensions.
+        ImageError: Missing or unreadable.
+        GeometryError: 2D where 3D is expected, or the reverse.
         AnnotationError: Several channels that differ, or a lossy file type.
     """
     if suffix_of(path) in JPEG:
         raise AnnotationError(
-            f"A JPEG annotation found, a lossless file expected, at {path}. JPEG invents values at edges: take the file "
+            f"A JPEG annotation found, a lossless file expected, at {path}. JPEG invents values at edges: "
+            "take the file "
             "from before the compression."
         )
     channels, geometry = _read(path, spatial_dims, annotation=True)
     if (channels != channels[:1]).any():
         raise AnnotationError(
-            f"{len(channels)} channels that differ found, one value per class expected, in annotation {path}. "
+            f"{len(channels)} channels that differ found, one value per class expected, in annotation "
+            f"{path}. "
             "Convert its colours to class values."
         )
     return channels[0], geometry
@@ -88,7 +87,7 @@ def unknown_values(values: Shaped[np.ndarray, "*spatial"], classes: Sequence[Cla
 def labels_from_values(
     values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition]
 ) -> UInt8[np.ndarray, "*spatial"]:
-    """File values -> class indices. Values without a class become background: see ``unknown_values`` first."""
+    """File values -> class indices. Values without a class become background: ask ``unknown_values`` first."""
     labels = np.zeros(values.shape, np.uint8)
     for k, definition in enumerate(classes):
         for value in definition.values:
@@ -96,15 +95,13 @@ def labels_from_values(
     return labels
 
 
-def read_labels(
-    path: Path, index: DatasetIndex, geometry: Geometry | None = None
-) -> UInt8[np.ndarray, "*spatial"]:
+def read_labels(path: Path, index: DatasetIndex, geometry: Geometry | None = None) -> UInt8[np.ndarray, "*spatial"]:
     """An annotation (or truth, or predicted label map) as class indices.
 
     Args:
         path: Any lossless file type.
         index: Says which file values mean which class, and 2D or 3D.
-        geometry: Of the image that the annotation belongs to, which must have the same grid; None does not compare.
+        geometry: Of the image that the annotation belongs to, compared unless None.
 
     Raises:
         ImageError: Missing or unreadable.
@@ -133,17 +130,18 @@ def describe_unknown(unknown: Sequence[float], classes: Sequence[ClassDefinition
 
 
 def read_case(case: Case, index: DatasetIndex) -> Sample:
-    """A case in memory: image, the annotations of all annotators of the index (zeros where absent), and the truth.
+    """A case in memory: image, the annotations of every annotator (zeros where absent), and the truth.
 
     Raises:
-        ImageError: A file is missing or unreadable; the image has NaN values, or other channels than the index says.
+        ImageError: A file is missing or unreadable, or the image has NaN or other channels than the index says.
         GeometryError: Files of the case lie on different grids.
         AnnotationError: An annotation has values without a class.
     """
     image, geometry = read_image(case.image, index.spatial_dims)
     if len(image) != len(index.channels):
         raise ImageError(
-            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in case "
+            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in "
+            "case "
             f"{case.id!r}: {_names(case.image)}. Mend the file or the channels in dataset.json."
         )
     annotations = np.zeros((len(index.annotators), *geometry.shape), np.uint8)
@@ -156,25 +154,27 @@ def read_case(case: Case, index: DatasetIndex) -> Sample:
 
 
 def file_name(name: str, geometry: Geometry) -> str:
-    """``name`` with the file type of outputs: that of the input, or ``.png`` where that is lossy or too narrow."""
+    """``name`` with the file type of outputs: that of the input, but ``.png`` for JPEG and BMP."""
     return name + (".png" if geometry.suffix in (*JPEG, ".bmp") else geometry.suffix)
 
 
 def write_labels(
     path: Path, labels: Shaped[np.ndarray, "*spatial"], geometry: Geometry, classes: Sequence[ClassDefinition]
 ) -> None:
-    """Write class indices as file values (the first of each class), in the axis order and geometry of the input.
+    """Write class indices as file values (the first of each class) in the geometry of the input.
 
     Raises:
         OutputError: The file cannot be written, or its type cannot hold a class's value.
     """
     table = np.array([definition.values[0] for definition in classes])
-    for dtype in (np.uint8, np.uint16, np.int16, np.int32):
-        if np.can_cast(np.min_scalar_type(table.min()), dtype) and np.can_cast(
-            np.min_scalar_type(table.max()), dtype
-        ):
-            break
-    _write(path, table.astype(dtype)[labels], geometry)
+    kinds = (np.uint8, np.uint16, np.int16, np.int32)
+    fitting = [kind for kind in kinds if np.iinfo(kind).min <= table.min() and table.max() <= np.iinfo(kind).max]
+    if not fitting or (suffix_of(path) == ".png" and fitting[0] not in (np.uint8, np.uint16)):
+        raise OutputError(
+            f"Class values {table.tolist()} found, values that the file type holds expected, for {path}. "
+            "Change the first value of the classes."
+        )
+    _write(path, table.astype(fitting[0])[labels], geometry)
 
 
 def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geometry) -> None:
@@ -182,7 +182,10 @@ def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geome
 
     Raises:
         OutputError: The file cannot be written.
+        ValueError: NaN, or values outside [0, 1] by more than rounding.
     """
+    if not (values.min() > -1e-3 and values.max() < 1 + 1e-3):
+        raise ValueError(f"Values {values.min():g} to {values.max():g} found, 0 to 1 expected, for {path}.")
     if suffix_of(path) in (*NIFTI, *TIFF):
         _write(path, values.astype(np.float32), geometry)
     else:
@@ -197,9 +200,7 @@ def read_map(path: Path, spatial_dims: int) -> Float32[np.ndarray, "*spatial"]:
     """
     values, _ = _read(path, spatial_dims)
     if len(values) != 1:
-        raise ImageError(
-            f"{len(values)} channels found, one expected, in map {path}. Give one file per class."
-        )
+        raise ImageError(f"{len(values)} channels found, one expected, in map {path}. Give one file per class.")
     scale = PNG_SCALE if values.dtype == np.uint16 else 1
     return (values[0] / np.float32(scale)).astype(np.float32)
 
@@ -210,7 +211,7 @@ def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> 
     values, geometry = (read_picture_values if annotation else read_picture)(path)
     found = len(geometry.shape)
     if spatial_dims not in (None, found):
-        raise ImageError(
+        raise GeometryError(
             f"A {found}D image of shape {geometry.shape} found, {spatial_dims}D expected, at {path}. "
             "Keep 2D and 3D files in separate data sets."
         )

@@ -1,4 +1,4 @@
-"""``dataset.json``: which cases, annotators, classes and splits a data set has. Readable, relative paths, checked."""
+"""``dataset.json``: which cases, annotators, classes and splits a data set has."""
 
 import difflib
 import json
@@ -20,7 +20,7 @@ VERSION = 1
 SPLITS = ("train", "validation", "test")
 
 SAFE_NAME = re.compile(r"\w(?:[\w .+=@-]*[\w+=@-])?")
-"""Names of cases, classes and annotators become parts of file names: no separators, no leading dot, no outer space."""
+"""Names become parts of file names: no separators, no leading dot, no space around."""
 
 
 class _Entry(BaseModel):
@@ -98,9 +98,7 @@ class DatasetIndex(_Entry):
             DatasetError: No such split name.
         """
         if split is not None and split not in SPLITS:
-            raise DatasetError(
-                f"Split {split!r} found, one of {', '.join(SPLITS)} expected.{_hint(split, SPLITS)}"
-            )
+            raise DatasetError(f"Split {split!r} found, one of {', '.join(SPLITS)} expected.{_hint(split, SPLITS)}")
         return [case for case in self.cases if split is None or case.split == split]
 
 
@@ -136,7 +134,8 @@ def read_index(path: Path) -> DatasetIndex:
     found = (values.pop("format", None), values.pop("version", None))
     if found != (FORMAT, VERSION):
         raise DatasetError(
-            f"Format {found[0]!r} version {found[1]!r} found, {FORMAT!r} version {VERSION} expected, in {path}. "
+            f"Format {found[0]!r} version {found[1]!r} found, {FORMAT!r} version {VERSION} expected, in "
+            f"{path}. "
             "Make the file with `umanet import`."
         )
     folder = path.resolve().parent
@@ -176,13 +175,15 @@ def require_trainable(index: DatasetIndex, split: str = "train") -> list[Case]:
         sizes = Counter(case.split or "none" for case in index.cases)
         found = ", ".join(f"{name}: {count}" for name, count in sizes.items())
         raise DatasetError(
-            f"No case in split {split!r} of {index.name!r}, at least one expected (cases per split: {found}). "
+            f"No case in split {split!r} of {index.name!r}, at least one expected (cases per split: "
+            f"{found}). "
             "Make splits with `umanet import`, or set `split` of the cases in dataset.json."
         )
     bare = [case.id for case in cases if not case.annotations]
     if bare:
         raise DatasetError(
-            f"{len(bare)} of {len(cases)} cases without any annotation found in split {split!r} of {index.name!r}, "
+            f"{len(bare)} of {len(cases)} cases without any annotation found in split {split!r} of "
+            f"{index.name!r}, "
             f"none expected: {_some(bare)}. Add annotations or take the cases out of the split."
         )
     return cases
@@ -193,7 +194,8 @@ def _check_names(kind: str, names: Iterable[str]) -> None:
     for name in names:
         if not SAFE_NAME.fullmatch(name):
             raise DatasetError(
-                f"The {kind} name {name!r} found; letters, digits and any of ' _.+=@-' expected, because it becomes part of "
+                f"The {kind} name {name!r} found; letters, digits and any of ' _.+=@-' expected, because it "
+                "becomes part of "
                 "a file name. Rename it."
             )
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -209,22 +211,22 @@ def _check_classes(classes: tuple[ClassDefinition, ...]) -> None:
         for value in definition.values:
             if value in owner:
                 raise DatasetError(
-                    f"File value {value} found in classes {owner[value]!r} and {definition.name!r}, one class per value "
+                    f"File value {value} found in classes {owner[value]!r} and {definition.name!r}, one "
+                    "class per value "
                     "expected. Remove it from one."
                 )
             owner[value] = definition.name
     if owner.get(0) != classes[0].name:
         raise DatasetError(
-            f"File value 0 found in class {owner.get(0)!r}, the first class {classes[0].name!r} expected: class 0 is the "
+            f"File value 0 found in class {owner.get(0)!r}, the first class {classes[0].name!r} expected: "
+            "class 0 is the "
             "background. Reorder the classes or their values."
         )
 
 
 def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
     if not case.image:
-        raise DatasetError(
-            f"No image found for case {case.id!r}, one file or one per channel expected. Add it."
-        )
+        raise DatasetError(f"No image found for case {case.id!r}, one file or one per channel expected. Add it.")
     if case.split is not None and case.split not in SPLITS:
         raise DatasetError(
             f"Split {case.split!r} found, one of {', '.join(SPLITS)} or null expected, for case {case.id!r}."
@@ -233,7 +235,8 @@ def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
     for name in case.annotations:
         if name not in annotators:
             raise DatasetError(
-                f"Annotator {name!r} of case {case.id!r} found, one of {', '.join(annotators) or 'no annotators'} expected."
+                f"Annotator {name!r} of case {case.id!r} found, one of "
+                f"{', '.join(annotators) or 'no annotators'} expected."
                 f"{_hint(name, annotators)} Add it to `annotators` or rename it."
             )
 
@@ -242,9 +245,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
-        raise DatasetError(
-            f"No data set could be read from {path}: {error.strerror}. Check the path."
-        ) from None
+        raise DatasetError(f"No data set could be read from {path}: {error.strerror}. Check the path.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not valid JSON: {error}. Mend the file.") from None
     except DatasetError as error:
@@ -255,12 +256,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON objects, where a key that comes twice (an annotator named twice) is an error and not the last one."""
+    """JSON objects, where a key that comes twice (an annotator named twice) is an error, not the last one."""
     keys = [key for key, _ in pairs]
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise DatasetError(
-            f"The key {twice[0]!r} is named twice in the object that has the keys {_some(list(dict.fromkeys(keys)))}; "
+            f"The key {twice[0]!r} is named twice in the object that has the keys "
+            f"{_some(list(dict.fromkeys(keys)))}; "
             "once expected. Remove or rename one."
         )
     return dict(pairs)
@@ -298,7 +300,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     name = ".".join(map(str, problem["loc"])) or "the entry"
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
-        return f"Unknown key {name!r} found.{_hint(str(problem['loc'][-1]), known) or f' Known keys: {_some(known)}.'}"
+        hint = _hint(str(problem["loc"][-1]), known)
+        return f"Unknown key {name!r} found.{hint or f' Known keys: {_some(known)}.'}"
     if problem["type"] == "missing":
         return f"The key {name!r} is missing. Add it."
     return f"{name} = {problem['input']!r} found: {problem['msg']}. Mend it."

@@ -1,16 +1,16 @@
-"""NIfTI: arrays are presented in RAS+ axis order and written back in the file's own order, shape and affine."""
+"""NIfTI: arrays are presented in RAS+ axis order and written back in the file's order, shape and affine."""
 
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
 from jaxtyping import Shaped
+from nibabel.affines import voxel_sizes
 
 from umanet.data.files import whole_file
 from umanet.data.formats import reading
 from umanet.data.geometry import from_ras, to_ras
-from umanet.errors import ImageError
+from umanet.errors import GeometryError, ImageError
 from umanet.types import Geometry
 
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -24,10 +24,11 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        spatial_dims: 2 takes a file with one slice, along whichever axis; None takes 2 where there is one slice.
+        spatial_dims: 2 takes a file with one slice, along any axis; None means 2 where there is one slice.
 
     Raises:
-        ImageError: Unreadable, truncated, colour values, a singular affine, or other than ``spatial_dims`` axes.
+        ImageError: Unreadable, truncated, colours, or a singular affine.
+        GeometryError: Other than ``spatial_dims`` axes.
     """
     with reading(path):
         image = nib.load(path, mmap=False)
@@ -36,9 +37,7 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
         stored = np.asanyarray(image.dataobj)
         unit = image.header.get_xyzt_units()[0]
     if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
-        raise ImageError(
-            f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file."
-        )
+        raise ImageError(f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file.")
     channels = _channels_first(stored, path)
     affine = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0)) @ image.affine
     geometry = _geometry(path, affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
@@ -46,7 +45,7 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
 
 
 def write_nifti(path: Path, values: Shaped[np.ndarray, "*spatial"], geometry: Geometry) -> None:
-    """Write an array on the grid of ``geometry`` in the axis order and shape, and with the affine, of its file."""
+    """Write an array on the grid of ``geometry`` in the axis order, shape and affine of its file."""
     affine = np.eye(4) if geometry.affine is None else geometry.affine
     image = nib.Nifti1Image(np.ascontiguousarray(from_ras(values, geometry)), affine)
     image.set_sform(affine, code="scanner")
@@ -66,7 +65,8 @@ def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:
     if stored.ndim in (2, 3):
         return stored[None]
     raise ImageError(
-        f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in {path}. "
+        f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in "
+        f"{path}. "
         "Split the file."
     )
 
@@ -95,9 +95,7 @@ def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
         orientation = nib.orientations.io_orientation(affine)
         if np.isfinite(orientation).all():
             return orientation
-    raise ImageError(
-        f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header."
-    )
+    raise ImageError(f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header.")
 
 
 def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None) -> tuple[int, ...]:
@@ -106,7 +104,7 @@ def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None)
     single = [axis for axis in range(3) if solid[axis] == 1]
     found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
     if found != (spatial_dims or found):
-        raise ImageError(
+        raise GeometryError(
             f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. "
             "Keep 2D and 3D files in separate data sets."
         )

@@ -1,8 +1,8 @@
 """PNG, JPEG, BMP and TIFF: arrays as stored, no spacing, no affine.
 
-Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretches 2- and 4-bit grey to 0..255
-without a word; palette annotations mean their indices and not their colours; cameras leave the rotation of a
-photograph to its EXIF tag.
+Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretches 2- and 4-bit grey to
+0..255 without a word; palette annotations mean their indices and not their colours; cameras leave the rotation
+of a photograph to its EXIF tag.
 """
 
 from pathlib import Path
@@ -37,9 +37,7 @@ def read_picture(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry
         if picture.mode == "P":
             picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
         if picture.mode not in ("1", "L", "I", "I;16", "F", "RGB", "LA", "RGBA"):
-            raise ImageError(
-                f"Colours {picture.mode} found, grey or RGB expected, in {path}. Convert the file."
-            )
+            raise ImageError(f"Colours {picture.mode} found, grey or RGB expected, in {path}. Convert the file.")
         channels = np.moveaxis(np.atleast_3d(np.asarray(picture)), 2, 0)
         alpha = picture.mode in ("LA", "RGBA")
     return _with_geometry(_without_alpha(channels, path) if alpha else channels, path)
@@ -60,7 +58,7 @@ def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], G
 
 
 def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> None:
-    """Write 8- or 16-bit unsigned values as PNG, or any numbers as deflated TIFF, by the suffix of ``path``."""
+    """By the suffix of ``path``: any numbers as deflated TIFF, or 8- or 16-bit unsigned values as PNG."""
     with whole_file(path) as temporary:
         if suffix_of(path) in TIFF:
             axes = {"axes": "ZYX"[-values.ndim :]}
@@ -85,13 +83,15 @@ def _refuse_hidden_changes(picture: Image.Image, path: Path) -> None:
     depth, colours = _png_type(path)
     if depth == 16 and colours != 0:
         raise ImageError(
-            f"A 16-bit colour PNG found, 8 bits or 16-bit grey expected, at {path}. Save the colours as 8-bit PNG or "
+            f"A 16-bit colour PNG found, 8 bits or 16-bit grey expected, at {path}. Save the colours as "
+            "8-bit PNG or "
             "16-bit TIFF: reading would cut them to 8 bits."
         )
     turned = picture.getexif().get(EXIF_ORIENTATION, 1)
     if turned != 1:
         raise ImageError(
-            f"EXIF orientation {turned} found, 1 expected, in {path}. Rotate the pixels as the tag says, so that image "
+            f"EXIF orientation {turned} found, 1 expected, in {path}. Rotate the pixels as the tag says, so "
+            "that image "
             "and annotations have one order."
         )
 
@@ -99,9 +99,7 @@ def _refuse_hidden_changes(picture: Image.Image, path: Path) -> None:
 def _without_alpha(channels: np.ndarray, path: Path) -> np.ndarray:
     alpha = channels[-1]
     if (alpha != np.iinfo(alpha.dtype).max).any():
-        raise ImageError(
-            f"Transparent pixels found, an opaque image expected, in {path}. Remove the alpha channel."
-        )
+        raise ImageError(f"Transparent pixels found, an opaque image expected, in {path}. Remove the alpha channel.")
     return channels[:-1]
 
 
@@ -109,9 +107,7 @@ def _read_tiff(path: Path) -> np.ndarray:
     with reading(path), tifffile.TiffFile(path) as file:
         series, page = file.series, file.pages.first.keyframe
         if len(series) != 1:
-            raise ImageError(
-                f"{len(series)} images found, one expected, in {path}. Save each to a file of its own."
-            )
+            raise ImageError(f"{len(series)} images found, one expected, in {path}. Save each to a file of its own.")
         axes = series[0].axes
         stored = _read_pages(path, page) if page.compression not in DECODED else series[0].asarray()
         alpha = any(extra in (1, 2) for extra in page.extrasamples)
@@ -123,7 +119,7 @@ def _read_tiff(path: Path) -> np.ndarray:
 
 
 def _read_pages(path: Path, page: tifffile.TiffPage) -> np.ndarray:
-    """LZW, JPEG and fax compression, which tifffile alone does not decode: by Pillow, which has 8-bit colours only."""
+    """LZW, JPEG and fax compression, which only Pillow decodes; it has 8-bit colours only."""
     if page.samplesperpixel > 1 and page.bitspersample > 8:
         raise ImageError(
             f"16-bit colours with compression {page.compression} found in {path}. Save it without compression."

@@ -9,7 +9,7 @@ from umanet.errors import DatasetError
 from umanet.types import Case
 
 METHOD = "patients in the order of sha256(seed:patient)"
-"""Unlike a random generator's stream, a hash is the same for ever, on every machine and for every order of cases."""
+"""Unlike a random generator's stream, a hash is the same for ever and for every order of cases."""
 
 
 def split_by_patient(cases: Iterable[Case], fractions: Mapping[str, float], seed: int) -> tuple[Case, ...]:
@@ -17,8 +17,8 @@ def split_by_patient(cases: Iterable[Case], fractions: Mapping[str, float], seed
 
     Args:
         cases: Those without a patient count as a patient each.
-        fractions: Split name to share of the *patients*; they sum to 1. Every split with a share above 0 gets a
-            patient, whatever rounding says.
+        fractions: Split name to share of the *patients*; they sum to 1. Every split with a share above 0 gets
+            a patient, whatever rounding says.
         seed: Together with the patients' names, decides everything.
 
     Raises:
@@ -52,12 +52,10 @@ def _key(seed: int, patient: str) -> str:
 
 
 def _checked(fractions: Mapping[str, float]) -> dict[str, float]:
-    """The fractions above zero, in the order of ``SPLITS``: the result does not depend on the mapping's order."""
+    """The fractions above zero, in the order of ``SPLITS`` whatever that of the mapping."""
     unknown = [name for name in fractions if name not in SPLITS]
     if unknown:
-        raise DatasetError(
-            f"Split {unknown[0]!r} found, any of {', '.join(SPLITS)} expected, in fractions. Rename it."
-        )
+        raise DatasetError(f"Split {unknown[0]!r} found, any of {', '.join(SPLITS)} expected, in fractions. Rename it.")
     total = sum(fractions.values())
     if min(fractions.values(), default=0) < 0 or abs(total - 1) > 1e-6:
         raise DatasetError(
@@ -70,7 +68,8 @@ def _counts(patients: int, fractions: dict[str, float]) -> dict[str, int]:
     """Patients per split: one each, and the rest where the fractions are furthest from being met."""
     if patients < len(fractions):
         raise DatasetError(
-            f"{patients} patients found, at least {len(fractions)} expected for the splits {', '.join(fractions)}. "
+            f"{patients} patients found, at least {len(fractions)} expected for the splits "
+            f"{', '.join(fractions)}. "
             "Use fewer splits or add patients."
         )
     counts = dict.fromkeys(fractions, 1)

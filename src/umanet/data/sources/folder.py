@@ -1,4 +1,4 @@
-"""Plain folders: ``images/<case>.png``, ``annotations/<annotator>/<case>.png``, optional ``truth/<case>.png``."""
+"""Plain folders: ``images/<case>.png``, ``annotations/<annotator>/<case>.png``, maybe ``truth/<case>.png``."""
 
 import re
 from collections import defaultdict
@@ -15,7 +15,7 @@ from umanet.errors import DatasetError
 from umanet.types import Case
 
 MOST_CLASSES = 20
-"""More distinct values than this in annotations are grey levels, probabilities or interpolation, not classes."""
+"""More distinct values in annotations than this are grey levels or interpolation, not classes."""
 
 CHANNEL = r"(?P<case>.+)_(?P<channel>\d{4})"
 """nnU-Net's names of the channels of a case."""
@@ -38,7 +38,7 @@ def index(
     seed: int = 0,
     name: str | None = None,
 ) -> DatasetIndex:
-    """Index a folder of images and a folder of annotations per annotator. An absent file is an absent annotation.
+    """Index a folder of images and one of annotations per annotator. An absent file is an absent annotation.
 
     Args:
         root: Holds the folders that the next three name.
@@ -46,10 +46,10 @@ def index(
         annotations: A folder per annotator; may be absent where there is a truth.
         truth: Files named as annotations; may be absent.
         image_pattern: Regular expression that file names without type match in full, with a group ``case`` and
-            perhaps a group ``channel``. Default: the whole name, or nnU-Net's channels where every name is of that kind.
+            perhaps a group ``channel``. Default: the whole name, or nnU-Net's channels where every name is so.
         annotation_pattern: The same for annotations and truth, with a group ``case``.
-        patient_pattern: Regular expression found in case names, whose group ``patient`` (or else the match) names the
-            patient. Default: every case is a patient of its own.
+        patient_pattern: Regular expression found in case names, whose group ``patient`` (or else the match) names
+            the patient. Default: every case is a patient of its own.
         classes: Default: one per value found in the annotations.
         annotators_are_identified: False where a folder's name is not one person across cases.
         fractions: Shares of the patients per split; None makes no splits.
@@ -65,7 +65,8 @@ def index(
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
     if not drawn and not known:
         raise DatasetError(
-            f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them expected. "
+            f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them "
+            "expected. "
             "Lay the files out so, or name your folders."
         )
     annotated = set(known).union(*drawn.values())
@@ -103,7 +104,7 @@ def index(
 def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDefinition, ...]:
     """Classes for the values that occur in annotation files, in ascending order: ``class_<value>``.
 
-    Where the only value besides 0 is 1 or 255, or some files use 1 and others 255, the class is ``foreground``.
+    Where the only value besides 0 is 1 or 255, or 1 in some files and 255 in others, it is ``foreground``.
 
     Raises:
         DatasetError: No value but 0, a fraction, a negative value, or more than ``MOST_CLASSES`` values.
@@ -118,9 +119,7 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
         _refuse_odd_values(values, path)
     foreground = [int(value) for value in sorted(values - {0})]
     if not foreground:
-        raise DatasetError(
-            "Only the value 0 found in all annotations, at least one class expected. Give `classes`."
-        )
+        raise DatasetError("Only the value 0 found in all annotations, at least one class expected. Give `classes`.")
     background = ClassDefinition(name="background", values=(0,))
     if set(foreground) <= {1, 255} and not mixed:
         return background, ClassDefinition(name="foreground", values=tuple(foreground))
@@ -132,7 +131,8 @@ def _refuse_odd_values(values: set[float], path: Path) -> None:
     if odd or len(values) > MOST_CLASSES:
         found = f"Value {odd[0]:g}" if odd else f"{len(values)} distinct values"
         raise DatasetError(
-            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. Threshold "
+            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. "
+            "Threshold "
             "probabilities or grey levels first, or give `classes`."
         )
 
@@ -148,9 +148,7 @@ def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]
     found = {path.name: _one_each(path, pattern) for path in _listed(folder)}
     empty = [annotator for annotator, files in found.items() if not files]
     if empty:
-        raise DatasetError(
-            f"No file found in {folder / empty[0]}, annotations expected. Fill or remove the folder."
-        )
+        raise DatasetError(f"No file found in {folder / empty[0]}, annotations expected. Fill or remove the folder.")
     return found
 
 
@@ -194,7 +192,8 @@ def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> No
     strays = sorted(set(files) - set(images))
     if strays:
         raise DatasetError(
-            f"{len(strays)} annotations without image found in {folder}, an image each expected: {files[strays[0]].name} "
+            f"{len(strays)} annotations without image found in {folder}, an image each expected: "
+            f"{files[strays[0]].name} "
             f"(case {strays[0]!r}). Add the image, remove the file, or give a pattern that names the case."
         )
 
@@ -204,9 +203,7 @@ def _patient(case: str, pattern: str | None) -> str:
         return case
     match = _compiled(pattern).search(case)
     if match is None:
-        raise DatasetError(
-            f"Case {case!r} found, a name with {pattern!r} expected. Change the patient pattern."
-        )
+        raise DatasetError(f"Case {case!r} found, a name with {pattern!r} expected. Change the patient pattern.")
     return match.groupdict().get("patient") or match[0]
 
 
@@ -214,13 +211,9 @@ def _compiled(pattern: str, group: str | None = None) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise DatasetError(
-            f"Pattern {pattern!r} found, a regular expression expected: {error}. Mend it."
-        ) from None
+        raise DatasetError(f"Pattern {pattern!r} found, a regular expression expected: {error}. Mend it.") from None
     if group is not None and group not in expression.groupindex:
-        raise DatasetError(
-            f"Pattern {pattern!r} found, a named group (?P<{group}>...) expected in it. Add it."
-        )
+        raise DatasetError(f"Pattern {pattern!r} found, a named group (?P<{group}>...) expected in it. Add it.")
     return expression
 
 

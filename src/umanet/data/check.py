@@ -1,0 +1,253 @@
+"""Every problem of a data set in one report: nothing stops at the first, nothing is skipped silently."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from umanet.data.geometry import grid_difference
+from umanet.data.images import (
+    describe_unknown,
+    labels_from_values,
+    read_annotation_values,
+    read_image_values,
+    unknown_values,
+)
+from umanet.data.index import DatasetIndex
+from umanet.errors import GeometryError, ImageError, UmanetError
+from umanet.types import Case, Geometry
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    Attributes:
+        severity: ``error``: training refuses it. ``warning``: probably a mistake. ``note``: legal, worth knowing.
+        code: Kind of the problem, the same in every version: ``missing-file``, ``unreadable``, ``geometry``,
+            ``channels``, ``not-finite``, ``constant-image``, ``same-image``, ``not-labels``, ``unknown-value``,
+            ``no-annotation``, ``empty-annotation``, ``empty-truth``, ``identical-annotations``,
+            ``patient-in-two-splits``, ``annotator-without-annotation``, ``class-without-annotation``.
+        message: What was found, what was expected, where, and what to do.
+        case: Its id; None for problems of the whole data set.
+        annotator: None where it is not about one annotation; ``truth`` is not an annotator.
+    """
+
+    severity: Severity
+    code: str
+    message: str
+    case: str | None = None
+    annotator: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``check`` found in a data set.
+
+    Attributes:
+        name: Of the data set.
+        cases: How many were looked at.
+        problems: Errors first, then warnings, then notes; each in the order of the cases.
+    """
+
+    name: str
+    cases: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No errors; warnings and notes are allowed."""
+        return self.count("error") == 0
+
+    def count(self, severity: Severity) -> int:
+        return sum(problem.severity == severity for problem in self.problems)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``json.dumps`` takes: ``name``, ``cases``, ``ok``, ``counts`` by severity, ``problems``."""
+        counts = {severity: self.count(severity) for severity in SEVERITIES}
+        problems = [asdict(problem) for problem in self.problems]
+        return {"name": self.name, "cases": self.cases, "ok": self.ok, "counts": counts, "problems": problems}
+
+    def to_text(self) -> str:
+        """A line of counts, then a line for every problem."""
+        counts = ", ".join(f"{self.count(severity)} {severity}s" for severity in SEVERITIES)
+        lines = [f"{self.name}: {self.cases} cases, {counts}."]
+        for problem in self.problems:
+            where = "/".join(part for part in (problem.case, problem.annotator) if part)
+            lines.append(f"{problem.severity} [{problem.code}] {where + ': ' if where else ''}{problem.message}")
+        return "\n".join(lines)
+
+
+Found = Generator[Problem, None, Any]
+"""Yields problems and returns what was read, or None where nothing could be."""
+
+
+def check(index: DatasetIndex, *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+    """Read every file that the index lists and report every problem.
+
+    Args:
+        index: As ``read_index`` gives it, so free of contradictions within itself.
+        progress: Called after every case with the number of cases done and of all.
+    """
+    problems = [*_patients_in_two_splits(index), *_without_annotation(index)]
+    images: dict[bytes, list[Case]] = defaultdict(list)
+    drawn: Counter[int] = Counter()
+    for number, case in enumerate(index.cases, start=1):
+        problems.extend(_check_case(case, index, images, drawn))
+        if progress is not None:
+            progress(number, len(index.cases))
+    problems.extend(_same_images(images))
+    problems.extend(_unused_classes(index, drawn))
+    problems.sort(key=lambda problem: SEVERITIES.index(problem.severity))
+    return CheckReport(index.name, len(index.cases), tuple(problems))
+
+
+def _check_case(
+    case: Case, index: DatasetIndex, images: dict[bytes, list[Case]], drawn: Counter[int]
+) -> Iterator[Problem]:
+    """Problems of one case; adds its image's digest to ``images`` and the classes in its annotations to ``drawn``."""
+    read = yield from _check_image(case, index)
+    geometry = None
+    if read is not None:
+        values, geometry = read
+        images[hashlib.sha256(str(values.shape).encode() + values.tobytes()).digest()].append(case)
+    annotations = {}
+    for annotator, path in case.annotations.items():
+        labels = yield from _check_labels(case, annotator, path, index, geometry)
+        if labels is not None:
+            annotations[annotator] = labels
+            drawn.update(np.unique(labels).tolist())
+    if case.truth is not None:
+        yield from _check_labels(case, None, case.truth, index, geometry)
+    yield from _identical_annotations(case, annotations)
+
+
+def _check_image(case: Case, index: DatasetIndex) -> Found:
+    missing = [path for path in case.image if not path.is_file()]
+    for path in missing:
+        yield _missing(path, case.id)
+    if missing:
+        return None
+    try:
+        values, geometry = read_image_values(case.image, index.spatial_dims)
+    except UmanetError as error:
+        yield Problem("error", _code(error), str(error), case.id)
+        return None
+    where = ", ".join(str(path) for path in case.image)
+    if len(values) != len(index.channels):
+        message = (
+            f"{len(values)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in {where}. "
+            "Mend the file or take the case out."
+        )
+        yield Problem("error", "channels", message, case.id)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        message = f"{bad} NaN or infinite values found, finite ones expected, in {where}. Replace them."
+        yield Problem("error", "not-finite", message, case.id)
+    for number, channel in enumerate(values):
+        if (channel == channel.flat[0]).all():
+            found = f"Only the value {channel.flat[0]:g} found in channel {number}"
+            message = f"{found}, an image expected, in {where}. Look at it."
+            yield Problem("warning", "constant-image", message, case.id)
+    return values, geometry
+
+
+def _check_labels(
+    case: Case, annotator: str | None, path: Path, index: DatasetIndex, geometry: Geometry | None
+) -> Found:
+    """An annotation, or the truth where ``annotator`` is None."""
+    if not path.is_file():
+        yield _missing(path, case.id, annotator)
+        return None
+    try:
+        values, own = read_annotation_values(path, index.spatial_dims)
+    except UmanetError as error:
+        yield Problem("error", _code(error), str(error), case.id, annotator)
+        return None
+    difference = grid_difference(geometry, own) if geometry is not None else None
+    if difference:
+        message = f"{difference} found for image and {path}, the same grid expected. Resample the annotation."
+        yield Problem("error", "geometry", message, case.id, annotator)
+    unknown = unknown_values(values, index.classes)
+    if unknown:
+        message = f"{describe_unknown(unknown, index.classes)} in {path}. Add the value to a class or mend the file."
+        yield Problem("error", "unknown-value", message, case.id, annotator)
+        return None
+    labels = labels_from_values(values, index.classes)
+    if not labels.any():
+        kind = "annotation" if annotator else "truth"
+        message = f"Nothing but background found in {path}. Legal: it says that nothing is there."
+        yield Problem("note", f"empty-{kind}", message, case.id, annotator)
+    return labels
+
+
+def _identical_annotations(case: Case, annotations: Mapping[str, np.ndarray]) -> Iterator[Problem]:
+    for (first, a), (second, b) in combinations(annotations.items(), 2):
+        if a.any() and np.array_equal(a, b):
+            message = f"Identical to the annotation of {first}, one of their own expected. See that it is no copy."
+            yield Problem("warning", "identical-annotations", message, case.id, second)
+
+
+def _patients_in_two_splits(index: DatasetIndex) -> Iterator[Problem]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for case in index.cases:
+        if case.split is not None:
+            splits[case.patient or case.id].add(case.split)
+    for patient, names in splits.items():
+        if len(names) > 1:
+            message = (
+                f"Patient {patient!r} found in the splits {' and '.join(sorted(names))}, one expected. "
+                "Split by patient: else the test sees patients that were trained on."
+            )
+            yield Problem("error", "patient-in-two-splits", message)
+
+
+def _without_annotation(index: DatasetIndex) -> Iterator[Problem]:
+    if not any(case.annotations for case in index.cases):
+        message = "No annotation found in any case, at least one per case expected. Add some, or simulate annotators."
+        yield Problem("error", "no-annotation", message)
+        return
+    for case in index.cases:
+        if not case.annotations:
+            message = "No annotation found, at least one expected. Add one or take the case out."
+            yield Problem("warning" if case.split == "test" else "error", "no-annotation", message, case.id)
+    for annotator in index.annotators:
+        if not any(annotator in case.annotations for case in index.cases):
+            message = (
+                "No annotation by this annotator found in any case, one expected. Remove the name from annotators."
+            )
+            yield Problem("warning", "annotator-without-annotation", message, annotator=annotator)
+
+
+def _same_images(images: Mapping[bytes, list[Case]]) -> Iterator[Problem]:
+    for cases in images.values():
+        for other in cases[1:]:
+            message = f"The same image as case {cases[0].id!r} found, another one expected. Make them one case."
+            leaks = cases[0].split != other.split
+            yield Problem("error" if leaks else "warning", "same-image", message, other.id)
+
+
+def _unused_classes(index: DatasetIndex, drawn: Counter[int]) -> Iterator[Problem]:
+    for k, definition in enumerate(index.classes):
+        if k > 0 and drawn and not drawn[k]:
+            message = f"Class {definition.name!r} found in no annotation. Nothing can be learned about it."
+            yield Problem("warning", "class-without-annotation", message)
+
+
+def _missing(path: Path, case: str, annotator: str | None = None) -> Problem:
+    message = f"No file found at {path}. Restore it, or mend the path in dataset.json."
+    return Problem("error", "missing-file", message, case, annotator)
+
+
+def _code(error: UmanetError) -> str:
+    if isinstance(error, GeometryError):
+        return "geometry"
+    return "unreadable" if isinstance(error, ImageError) else "not-labels"
