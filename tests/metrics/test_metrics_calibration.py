@@ -56,16 +56,12 @@ def test_certain_and_right_is_zero_and_certain_and_wrong_is_one():
 
 @settings(max_examples=30, deadline=None)
 @given(st.data(), st.integers(1, 5))
-def test_single_annotations_add_their_disagreement_to_brier_and_nothing_to_the_calibration_error(
-    data, number
-):
+def test_single_annotations_add_their_disagreement_to_brier_and_nothing_to_the_calibration_error(data, number):
     annotations = data.draw(hnp.arrays(bool, (number, 3, 4)))
     probability = data.draw(hnp.arrays(np.float64, (3, 4), elements=st.floats(0, 1)))
     mean = annotations.mean(axis=0)
     disagreement = (mean * (1 - mean)).mean()
-    assert brier_score(probability, annotations) == pytest.approx(
-        brier_score(probability, mean) + disagreement
-    )
+    assert brier_score(probability, annotations) == pytest.approx(brier_score(probability, mean) + disagreement)
     error = expected_calibration_error(probability, mean)
     assert expected_calibration_error(probability, annotations) == pytest.approx(error, abs=1e-12)
     assert 0 <= error <= 1 + 1e-12

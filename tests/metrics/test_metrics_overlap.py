@@ -196,8 +196,8 @@ def test_a_mask_that_is_not_boolean_is_refused():
 
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.1])
 def test_a_number_that_is_no_probability_is_refused(value):
-    with pytest.raises(ImageError, match=r"numbers in \[0, 1\] expected"):
-        to_probability(np.array([0.5, value]))
+    with pytest.raises(ImageError, match=r"probabilities in \[0, 1\] expected, in the map"):
+        to_probability(np.array([0.5, value]), "the map")
 
 
 def test_nobody_present_is_refused():
@@ -208,9 +208,7 @@ def test_nobody_present_is_refused():
 def test_shapes_that_numpy_would_broadcast_are_refused():
     with pytest.raises((AnnotationError, TypeCheckError)):
         dice(np.ones((4, 4), bool), np.ones((4, 1), bool))
-    with pytest.raises(
-        AnnotationError, match=r"Annotations of shape \(2, 4, 1\) found, \(2, 4, 4\) expected"
-    ):
+    with pytest.raises(AnnotationError, match=r"Annotations of shape \(2, 4, 1\) found, \(2, 4, 4\) expected"):
         annotations_present(np.ones((2, 4, 1), bool), None, (4, 4))
     with pytest.raises(AnnotationError, match="Resample to the grid"):
         require_shape(np.ones((4, 1)), (4, 4), "A prediction")

@@ -2,6 +2,7 @@
 
 from umanet.metrics.calibration import brier_score, expected_calibration_error
 from umanet.metrics.detection import auroc
+from umanet.metrics.interval import bootstrap_interval
 from umanet.metrics.overlap import (
     dice,
     dice_per_class,
@@ -14,6 +15,7 @@ from umanet.metrics.overlap import (
 
 __all__ = [
     "auroc",
+    "bootstrap_interval",
     "brier_score",
     "dice",
     "dice_per_class",

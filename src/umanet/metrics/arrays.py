@@ -27,7 +27,7 @@ def to_mask(values: Any) -> Bool[np.ndarray, "..."]:
     return mask
 
 
-def to_probability(values: Any) -> Float[np.ndarray, "..."]:
+def to_probability(values: Any, where: str = "the input of a metric") -> Float[np.ndarray, "..."]:
     """Probabilities as floats; a boolean mask gives zeros and ones.
 
     Raises:
@@ -39,8 +39,8 @@ def to_probability(values: Any) -> Float[np.ndarray, "..."]:
     # Written so that NaN fails the comparison.
     if probability.size and not (probability.min() >= 0 and probability.max() <= 1):
         raise ImageError(
-            f"Probabilities from {probability.min():g} to {probability.max():g} found, numbers in [0, 1] "
-            "expected. Apply a softmax or sigmoid, or pass the labels instead."
+            f"Values from {probability.min():g} to {probability.max():g} found, probabilities in [0, 1] expected, "
+            f"in {where}. Apply a softmax or sigmoid first."
         )
     return probability
 
