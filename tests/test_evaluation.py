@@ -8,6 +8,7 @@ import pytest
 
 from umanet.data.images import file_name, write_labels, write_map
 from umanet.data.index import ClassDefinition, DatasetIndex
+from umanet.data.nifti import write_nifti
 from umanet.errors import AnnotationError, DatasetError, GeometryError, ImageError, TaskError
 from umanet.evaluation import METRICS, evaluate
 from umanet.types import Case, Geometry
@@ -287,8 +288,8 @@ def test_a_map_that_holds_no_probabilities_of_the_image_is_refused(solid, change
     shape = solid.geometry.shape
     solid.add("c", np.ones(shape), probabilities=[np.full(shape, 0.5)] * 2, annotations=[np.ones(shape)])
     changed = change(np.full(shape, 0.5))
-    solid.geometry = replace(solid.geometry, shape=changed.shape, file_shape=changed.shape)
-    solid.write_map("c_lung", changed)
+    grid = replace(solid.geometry, shape=changed.shape, file_shape=changed.shape)
+    write_nifti(solid.predictions / solid.entries["c"]["probabilities"]["lung"], changed, grid)
     with pytest.raises(error, match=message):
         solid.evaluate()
 
