@@ -213,6 +213,15 @@ def test_only_the_split_is_scored_and_progress_told(flat):
         flat.evaluate(split="validation")
 
 
+def test_the_seed_decides_the_intervals_and_nothing_else(flat):
+    for number in range(8):
+        flat.add(f"c{number}", np.arange(4) < 1 + number % 3, truth=np.arange(4) < 1 + number % 4)
+    first, again, other = (flat.evaluate(seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.cases == other.cases
+    assert first.summary["iou"]["ci95"] != other.summary["iou"]["ci95"]
+
+
 def test_it_writes_json_and_csv_that_other_programs_read(flat, tmp_path):
     flat.add("ä", [0] * 4, annotations=[[0] * 4])
     flat.add("b", [1] * 4, annotations=[[1] * 4])
