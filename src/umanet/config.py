@@ -32,9 +32,9 @@ class BackboneOptions(Options):
     """unet: residual, quick on a CPU. basic-unet: two convolutions a level. dynunet: as nnU-Net's plain U-Net."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Features per level, finest first."""
-    features: int = Field(16, ge=1)
+    features: int = Field(default=16, ge=1)
     """Features per voxel that the predictors and the annotation uncertainty module see."""
-    residual_units: int = Field(1, ge=0)
+    residual_units: int = Field(default=1, ge=0)
     """Convolutions per residual block (unet only)."""
 
 
@@ -51,33 +51,34 @@ class UmaNetOptions(Options):
     """Weight annotators by their running reliability (only where annotators are identified)."""
     uncertainty_loss: Literal["bce", "attenuated"] = "bce"
     """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
-    attenuation: float = Field(0.3, gt=0)
+    attenuation: float = Field(default=0.3, gt=0)
     """lambda of the attenuated loss."""
-    kappa: float = Field(1.0, ge=0)
+    kappa: float = Field(default=1.0, ge=0)
     """Votes that the network has in the consensus an annotation is compared with."""
-    k: float = Field(2.0, gt=0)
+    k: float = Field(default=2.0, gt=0)
     """Robust standard deviations below the median at which a quality is low."""
-    quality_floor: float = Field(0.05, ge=0)
+    quality_floor: float = Field(default=0.05, ge=0)
     """Least distance below the median at which a quality is low."""
-    mu: float = Field(0.5, ge=0)
+    mu: float = Field(default=0.5, ge=0)
     """Weight of the auxiliary predictor's loss."""
-    width: int = Field(12, ge=1)
+    width: int = Field(default=12, ge=1)
     """Channels inside the annotation uncertainty module."""
-    weight_warm_up: float = Field(0.15, ge=0, le=1)
+    weight_warm_up: float = Field(default=0.15, ge=0, le=1)
     """Share of the steps before annotations are weighted."""
-    grade_warm_up: float = Field(0.30, ge=0, le=1)
+    grade_warm_up: float = Field(default=0.30, ge=0, le=1)
     """Share of the steps before samples are graded."""
-    margin: int = Field(3, ge=0)
+    margin: int = Field(default=3, ge=0)
     """Voxels of the working grid by which the region of interest is dilated."""
-    memory: int = Field(256, ge=8)
+    memory: int = Field(default=256, ge=8)
     """How many of the last qualities the median and the spread are taken over (about an epoch)."""
 
 
 class FusionOptions(Options):
     """How the fused targets of the baselines are made."""
 
-    ties: Literal["background", "lowest", "highest", "split"] = "background"
-    """Majority vote where classes tie: background, the lowest or highest class index among them, or equal shares."""
+    ties: Literal["background", "lowest", "highest", "split"] = "lowest"
+    """Majority vote where classes tie: the lowest class index among them (background, if it is one), background
+    always, the highest index, or equal shares."""
     annotator: str | None = None
     """Whose annotations ``single`` takes; by default the annotator with the most cases."""
 
@@ -85,54 +86,54 @@ class FusionOptions(Options):
 class AugmentOptions(Options):
     """Random changes of training samples, by MONAI. Zero switches one off."""
 
-    probability: float = Field(0.8, ge=0, le=1)
+    probability: float = Field(default=0.8, ge=0, le=1)
     """Probability of the affine change; the others have half of it."""
-    rotate: float = Field(10.0, ge=0)
+    rotate: float = Field(default=10.0, ge=0)
     """Degrees, either way, about every axis."""
-    scale: float = Field(0.1, ge=0, lt=1)
+    scale: float = Field(default=0.1, ge=0, lt=1)
     """Share, either way."""
-    shift: float = Field(0.06, ge=0, lt=1)
+    shift: float = Field(default=0.06, ge=0, lt=1)
     """Share of the side, either way."""
     flip: tuple[int, ...] = ()
     """Spatial axes that may be mirrored. None by default: a mirrored chest has its heart on the wrong side."""
-    intensity: float = Field(0.2, ge=0)
+    intensity: float = Field(default=0.2, ge=0)
     """Contrast and brightness, in standard deviations of the image."""
-    noise: float = Field(0.05, ge=0)
+    noise: float = Field(default=0.05, ge=0)
     """Gaussian noise, in standard deviations of the image."""
 
 
 class DataOptions(Options):
     """From files to batches."""
 
-    longest_side: int = Field(0, ge=0)
+    longest_side: int = Field(default=0, ge=0)
     """Images whose longest side is longer are downsampled to it (0: never); outputs keep the input's grid."""
     spacing: tuple[float, ...] | None = None
     """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
     patch: tuple[int, ...] | None = None
     """Voxels that the network sees at once. Default: the median image, at most the preset's ``largest_patch``."""
-    largest_patch: int = Field(256, ge=8)
+    largest_patch: int = Field(default=256, ge=8)
     """Largest side of a patch that is chosen automatically."""
-    foreground: float = Field(0.5, ge=0, le=1)
+    foreground: float = Field(default=0.5, ge=0, le=1)
     """Share of patches centred on annotated foreground, where images are larger than the patch."""
     normalise: Literal["zscore", "unit", "none"] = "zscore"
     """Per image and channel: mean 0 and deviation 1, or 1st..99th percentile to 0..1, or as stored."""
     augment: AugmentOptions = AugmentOptions()
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Processes that load data. 0: in the training process."""
-    cache_gib: float = Field(4.0, ge=0)
+    cache_gib: float = Field(default=4.0, ge=0)
     """Memory for cases that have been read, resampled and fused."""
 
 
 class TrainerOptions(Options):
     """The training loop."""
 
-    max_steps: int = Field(1000, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    clip: float = Field(1.0, gt=0)
+    max_steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    validate_every: int = Field(100, ge=1)
+    validate_every: int = Field(default=100, ge=1)
     """Steps between validations; also the length of an epoch and the distance of checkpoints."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     """auto: bf16 on a CUDA device that has it, else 32."""
@@ -147,7 +148,7 @@ class RunConfig(Options):
     preset: Preset = "small"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch. Default: one on a CPU (two are slower as soon as anything else runs)."""
     backbone: BackboneOptions = BackboneOptions()
     uma_net: UmaNetOptions = UmaNetOptions()

@@ -139,7 +139,7 @@ def grade(
         "version": 1,
         "annotators": rank_annotators(table, model.method, index),
         "images": _images(table),
-        "annotations": json.loads(table.to_json(orient="records")),
+        "annotations": table.to_dict(orient="records"),
     }
     replace_file(output / "quality.json", (json.dumps(summary, indent=1) + "\n").encode())
     return table
@@ -191,18 +191,18 @@ def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any
 
 def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> str:
     """Voxel inside the largest doubtful region, at its deepest point: ``"120 88"`` in array order; empty if none."""
-    regions, count = ndimage.label(uncertainty > DOUBTFUL)
-    if not count:
+    regions = np.asarray(ndimage.label(uncertainty > DOUBTFUL)[0])  # type: ignore[index]
+    if not regions.any():
         return ""
     largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
-    depth = ndimage.distance_transform_edt(np.pad(largest, 1))
-    deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1  # type: ignore[arg-type]
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(largest, 1)))
+    deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1
     return " ".join(map(str, deepest))
 
 
 def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
-    images = table.groupby("case", as_index=False)[["image_quality", "image_low"]].first()
-    return json.loads(images.sort_values("image_quality").to_json(orient="records"))
+    images = table[["case", "image_quality", "image_low"]].drop_duplicates()
+    return images.sort_values(by=["image_quality"]).to_dict(orient="records")  # type: ignore[return-value]
 
 
 def _write_maps(graded: GradedCase, annotators: tuple[str, ...], output: Path) -> None:

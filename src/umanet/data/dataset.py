@@ -89,10 +89,11 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         first = self.epoch * self.draws
+        turn, order = -1, np.arange(0)
         for position in range(self.draws):
-            turn, place = divmod(first + position, self.num_cases)
-            if place == 0 or position == 0:
-                order = np.random.default_rng([self.seed, turn]).permutation(self.num_cases)
+            now, place = divmod(first + position, self.num_cases)
+            if now != turn:
+                turn, order = now, np.random.default_rng([self.seed, now]).permutation(self.num_cases)
             yield self.epoch, position, int(order[place])
 
 

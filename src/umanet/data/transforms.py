@@ -1,6 +1,7 @@
 """Sample to sample: onto the working grid, normalised, cropped, augmented; and samples to a batch."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +144,8 @@ class Augmentation:
         arrays = {"image": sample.image, "annotations": sample.annotations.float()}
         if sample.target is not None:
             arrays["target"] = sample.target
-        changed = {key: torch.as_tensor(array).as_subclass(Tensor) for key, array in self.changes(arrays).items()}
+        changes: Any = self.changes(arrays)
+        changed = {key: torch.as_tensor(array).as_subclass(Tensor) for key, array in changes.items()}
         return replace(
             sample,
             image=changed["image"].contiguous(),

@@ -104,7 +104,8 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
 
 def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tuple[ClassDefinition, ...]]:
     try:
-        task = Task(**{key: tuple(v) if isinstance(v, list) else v for key, v in description["task"].items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["task"].items()}
+        task = Task(**values)
         classes = tuple(ClassDefinition.model_validate(entry) for entry in description["classes"])
         config = RunConfig.model_validate(description["config"])
         for entry in filter(None, (description["weights"], description["grading"])):

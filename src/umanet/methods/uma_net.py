@@ -77,9 +77,9 @@ class UMANet(Method):
         quality = annotation_quality(reliability, region, batch.present)
         self._observe(reliability, functional.softplus(wrong.detach()), region, batch)
 
-        weights = (
-            self._weights(reliability, batch.present) if progress >= self.options.weight_warm_up else shown.float()
-        )
+        weights = shown.expand_as(reliability).float()
+        if progress >= self.options.weight_warm_up:
+            weights = self._weights(reliability, batch.present)
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
         agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa)

@@ -8,7 +8,7 @@ from typing import Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from umanet.config import RunConfig, read_config, write_config
@@ -171,7 +171,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         plugins=[WholeCheckpoints()],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        enable_progress_bar=any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
         default_root_dir=run,
     )
@@ -186,11 +186,12 @@ def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16
 
 def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path) -> None:
     started = time.monotonic()
+    interrupted = False
     try:
         trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
-    except (KeyboardInterrupt, SystemExit):
-        trainer.interrupted = True
-    if trainer.interrupted:
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
+        interrupted = True
+    if interrupted or trainer.interrupted:
         kept = (
             f"{run / FOLDER / LAST} is kept" if (run / FOLDER / LAST).exists() else "no checkpoint had been written yet"
         )
