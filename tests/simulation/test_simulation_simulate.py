@@ -175,6 +175,11 @@ def test_more_cases_than_there_are_cannot_be_asked_for(phantoms, tmp_path):
         run(phantoms, tmp_path / "out", fractions={"train": 15, "test": 5})
 
 
+def test_a_limit_below_one_is_refused(phantoms, tmp_path):
+    with pytest.raises(ConfigError, match="limit = 0 found"):
+        run(phantoms, tmp_path / "out", limit=0)
+
+
 def test_volumes_are_not_shrunk(volumes, tmp_path):
     with pytest.raises(ConfigError, match="longest_side = 8 found"):
         run(volumes, tmp_path / "out", longest_side=8)

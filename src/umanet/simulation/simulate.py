@@ -73,7 +73,7 @@ def simulate(
         The index that was written.
 
     Raises:
-        ConfigError: Unknown scenario, or ``longest_side`` for NIfTI.
+        ConfigError: Unknown scenario, ``limit`` below 1, or ``longest_side`` for NIfTI.
         DatasetError: A case without truth, a truth without image, fewer cases than asked for.
         OutputError: The output holds something or cannot be written.
         ImageError, GeometryError, AnnotationError: A file is unreadable, on another grid, or has unknown values.
@@ -131,6 +131,8 @@ def _limit(
     fractions: Mapping[str, float | int], limit: int | None, cases: int
 ) -> tuple[Mapping[str, float | int], int]:
     """Shares, and how many cases: numbers of cases become shares of their sum."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit = {limit} found, at least 1 expected. Leave it out for all cases.")
     asked = sum(fractions.values())
     if asked <= 1 + 1e-6:
         return fractions, min(limit or cases, cases)
