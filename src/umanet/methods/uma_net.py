@@ -160,14 +160,16 @@ class UMANet(Method):
     def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
         """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
         of_image = quality.nanmean(1, keepdim=True)
-        self.image_quality.remember(of_image)
-        self.annotation_quality.remember(quality)
+        if self.training:
+            self.image_quality.remember(of_image)
+            self.annotation_quality.remember(quality)
         if not graded or self.options.grade == "none":
             return torch.zeros_like(present)
         by_image = self.options.grade == "image"
         low = self.image_quality.is_low(of_image) if by_image else self.annotation_quality.is_low(quality)
         low = low.expand_as(present) & present
-        self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)
+        if self.training:
+            self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)
         return low
 
     def _teach(
