@@ -160,6 +160,7 @@ class RunConfig(Options):
 PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
     "cpu-small": {
         "backbone": {"channels": (8, 16, 32, 64), "features": 8, "residual_units": 1},
+        "uma_net": {"width": 8},
         "data": {"longest_side": 96, "largest_patch": 96},
         "trainer": {"max_steps": 600, "batch_size": 8, "validate_every": 100},
     },

@@ -184,7 +184,7 @@ class UMANet(Method):
         chosen = _over_space(teachers, weights)
         target = _consensus(batch.annotations, weights * chosen, logits.shape[1])
         if self.options.target == "hard":
-            target = functional.one_hot(target.argmax(1), logits.shape[1]).movedim(-1, 1).float()
+            target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
         pixel_weight = None
         if self.options.weights == "total":
             pixel_weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)

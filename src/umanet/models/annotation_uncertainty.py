@@ -5,7 +5,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from umanet.models.layers import CONVOLUTION
+from umanet.models.layers import CHANNELS_LAST, CONVOLUTION
 from umanet.types import Task
 
 # w = sigmoid(2) = 0.88 at the start: annotations are innocent until shown otherwise.
@@ -40,11 +40,14 @@ class AnnotationUncertainty(nn.Module):
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
     ) -> Float[Tensor, "B R *spatial"]:
         images, annotators, *spatial = annotations.shape
+        # Two to three times faster on a CPU for so few channels; no difference to the values.
+        layout = CHANNELS_LAST[len(spatial)]
         onehot = functional.one_hot(annotations.flatten(0, 1).long(), self.num_classes).movedim(-1, 1)
-        hidden = self.from_annotation(onehot.to(features.dtype)).unflatten(0, (images, annotators))
+        onehot = onehot.to(features.dtype, memory_format=layout)
+        hidden = self.from_annotation(onehot).unflatten(0, (images, annotators))
         hidden = hidden + self.from_image(features)[:, None]
         if self.annotator is not None:
             hidden = hidden + self.annotator.view(1, annotators, -1, *[1] * len(spatial))
-        hidden = functional.leaky_relu(hidden.flatten(0, 1), 0.1)
+        hidden = functional.leaky_relu(hidden.flatten(0, 1).contiguous(memory_format=layout), 0.1)
         hidden = functional.leaky_relu(self.context(hidden), 0.1)
         return self.out(hidden).view(images, annotators, *spatial)

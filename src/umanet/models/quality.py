@@ -22,7 +22,7 @@ def region_of_interest(
     foreground, the region is the whole image.
     """
     shown = present.view(*present.shape, *[1] * (annotations.ndim - 2))
-    region = ((annotations > 0) & shown).any(1) | (probabilities.argmax(1) > 0)
+    region = ((annotations > 0) & shown).any(1) | (probabilities.max(1).indices > 0)
     if margin:
         grow = MAX_POOL[annotations.ndim - 2](2 * margin + 1, stride=1, padding=margin)
         region = grow(region[:, None].float())[:, 0] > 0
