@@ -1,0 +1,322 @@
+"""UMA-Net against plain loops over docs/concepts/method.md, and whether its parts live."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from fake_data.arrays import ball, make_batch, make_method, make_task, tiny_config
+from umanet.losses import segmentation_loss
+from umanet.methods import UMANet
+from umanet.metrics import auroc
+from umanet.types import Batch
+
+SHAPE = (6, 7)
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def make_uma_net(task=None, seed=0, **options) -> UMANet:
+    method = make_method(task or make_task(classes=3), tiny_config(**options), seed)
+    assert isinstance(method, UMANet)
+    return method
+
+
+def reliability_maps(method: UMANet, batch: Batch) -> torch.Tensor:
+    """w_r, written another way than in the method."""
+    with torch.no_grad():
+        wrong = method.uncertainty(method.backbone(batch.image), batch.annotations)
+    return 1 / (1 + wrong.exp())
+
+
+def sparse_batch(task=None, images=3, seed=0) -> Batch:
+    batch = make_batch(task or make_task(classes=3), SHAPE, images=images, seed=seed)
+    batch.present[0, 1] = batch.present[1, 0] = batch.present[1, 2] = False
+    return batch
+
+
+def present_annotators(batch, b):
+    return [r for r in range(batch.present.shape[1]) if batch.present[b, r]]
+
+
+def looped_consensus(batch: Batch, v: torch.Tensor, teachers: torch.Tensor, classes: int) -> torch.Tensor:
+    images, _, *shape = v.shape
+    t = torch.zeros(images, classes, *shape)
+    for b, at in itertools.product(range(images), itertools.product(*map(range, shape))):
+        who = [r for r in range(v.shape[1]) if teachers[b, r]]
+        for r in who:
+            t[(b, int(batch.annotations[(b, r, *at)]), *at)] += v[(b, r, *at)] / sum(v[(b, s, *at)] for s in who)
+    return t
+
+
+def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of those present."""
+    f = torch.zeros(batch.present.shape)
+    for b in range(len(f)):
+        logits = {}
+        for r in present_annotators(batch, b):
+            clipped = min(max(float(a[r]), 0.05), 0.95)
+            logits[r] = max(math.log(clipped / (1 - clipped)), 0.05)
+        for r, value in logits.items():
+            f[b, r] = value / max(logits.values())
+    return f
+
+
+def test_grades_hold_the_uncertainty_and_its_consensus():
+    method, batch = make_uma_net(), sparse_batch()
+    method.reliability.copy_(torch.tensor([0.99, 0.7, 0.2]))
+    w, shown = reliability_maps(method, batch), batch.present[..., None, None]
+    with torch.no_grad():
+        grades = method.grade(batch)
+    torch.testing.assert_close(grades.uncertainty, torch.where(shown, -w.log(), 0.0), **CLOSE)
+    v = w * factors(method.reliability, batch)[..., None, None]
+    torch.testing.assert_close(grades.consensus, looped_consensus(batch, v, batch.present, 3), **CLOSE)
+    torch.testing.assert_close(grades.probabilities, method.predict(batch.image).probabilities)
+    for b in range(len(batch.image)):
+        mean = sum(float(grades.quality[b, r]) for r in present_annotators(batch, b)) / int(batch.present[b].sum())
+        assert float(grades.image_quality[b]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_anonymous_annotators_are_not_weighted():
+    task = make_task(classes=3, identified=False)
+    method, batch = make_uma_net(task), sparse_batch(task)
+    method.reliability.copy_(torch.tensor([0.9, 0.5, 0.1]))
+    expected = looped_consensus(batch, reliability_maps(method, batch), batch.present, 3)
+    torch.testing.assert_close(method.grade(batch).consensus, expected, **CLOSE)
+    assert method.annotator_reliability() is None
+    assert make_uma_net(reliability=False).annotator_reliability() is None
+
+
+def test_one_good_annotator_outvotes_three_poor_ones():
+    """Right in 88 % of the disputed voxels against three that are right in 60 %."""
+    task = make_task(annotators=4)
+    method, batch = make_uma_net(task), make_batch(task, SHAPE, images=1)
+    batch.annotations[:, 0], batch.annotations[:, 1:] = 1, 0
+    method.reliability.copy_(torch.tensor([0.88, 0.6, 0.6, 0.6]))
+    with torch.no_grad():
+        method.uncertainty.out.weight.zero_()  # the same w everywhere
+    assert (method.grade(batch).consensus[0, 1] > 0.5).all()
+
+
+def test_reliability_is_a_running_mean_over_the_disputed_voxels():
+    method, batch = make_uma_net(), sparse_batch()
+    before = torch.tensor([0.88, 0.5, 0.7])
+    method.reliability.copy_(before)
+    w, expected = reliability_maps(method, batch), before.clone()
+    for r in range(3):
+        values = []
+        for b, at in itertools.product(range(3), itertools.product(*map(range, SHAPE))):
+            said = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
+            if len(said) > 1 and batch.present[b, r]:
+                values.append(float(w[(b, r, *at)]))
+        expected[r] = 0.97 * before[r] + 0.03 * sum(values) / len(values)
+    method.loss(batch, 1.0)
+    torch.testing.assert_close(method.reliability, expected, **CLOSE)
+
+
+def test_reliability_stays_where_nothing_is_disputed():
+    method, batch = make_uma_net(), sparse_batch()
+    agreed = replace(batch, annotations=batch.annotations[:, :1].expand(-1, 3, -1, -1).contiguous())
+    before = method.reliability.clone()
+    method.loss(agreed, 1.0)
+    assert torch.equal(method.reliability, before)
+
+
+@pytest.mark.parametrize("weights", ["normalised", "total"])
+@pytest.mark.parametrize("target", ["hard", "soft"])
+@pytest.mark.parametrize("progress", [0.14, 0.16])
+def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, progress):
+    method, batch = make_uma_net(weights=weights, target=target), sparse_batch()
+    method.reliability.copy_(torch.tensor([0.95, 0.6, 0.3]))
+    w = reliability_maps(method, batch)
+    with torch.no_grad():
+        logits = method.primary(method.backbone(batch.image))
+        found = method.loss(batch, progress)["segmentation"]
+    shown = batch.present[..., None, None].float().expand_as(w)
+    after_warm_up = progress >= 0.15
+    v = w * factors(method.reliability, batch)[..., None, None] if after_warm_up else shown
+    t = looped_consensus(batch, v, batch.present, 3)
+    if target == "hard":
+        t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
+    pixel_weight = (w * shown).sum(1) / shown.sum(1) if weights == "total" else None
+    torch.testing.assert_close(found, segmentation_loss(logits, t, pixel_weight), **CLOSE)
+
+
+def graded(method: UMANet, batch: Batch, low: torch.Tensor, monkeypatch) -> dict[str, float]:
+    """The loss terms where QAM calls ``low`` what it is told to."""
+    shape_of = {"image": (len(low), 1), "annotation": low.shape}[method.options.grade]
+    assessor = method.image_quality if method.options.grade == "image" else method.annotation_quality
+    monkeypatch.setattr(assessor, "is_low", lambda quality: low.view(shape_of))
+    with torch.no_grad():
+        return {name: float(term) for name, term in method.loss(batch, 1.0).items()}
+
+
+def expected_terms(method, batch, w, high, low):
+    with torch.no_grad():
+        features = method.backbone(batch.image)
+        v = w * factors(method.reliability, batch)[..., None, None]
+        terms = []
+        for predictor, teachers in ((method.primary, high), (method.auxiliary, low)):
+            t = looped_consensus(batch, v, teachers, 3)
+            hard = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
+            use = teachers.any(1)
+            terms.append(float(segmentation_loss(predictor(features)[use], hard[use])))
+    return terms[0], method.options.mu * terms[1]
+
+
+def test_low_images_teach_the_auxiliary_predictor_only(monkeypatch):
+    method, batch = make_uma_net(grade="image", mu=0.3), sparse_batch()
+    w, low = reliability_maps(method, batch), torch.tensor([False, True, False])
+    terms = graded(method, batch, low, monkeypatch)
+    high = batch.present & ~low[:, None]
+    expected = expected_terms(method, batch, w, high, batch.present & low[:, None])
+    assert (terms["segmentation"], terms["auxiliary"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_low_annotations_teach_the_auxiliary_predictor_only(monkeypatch):
+    method, batch = make_uma_net(grade="annotation"), sparse_batch()
+    low = torch.tensor([[True, True, False], [False, True, False], [False, False, True]])
+    w = reliability_maps(method, batch)
+    terms = graded(method, batch, low, monkeypatch)
+    expected = expected_terms(method, batch, w, batch.present & ~low, batch.present & low)
+    assert (terms["segmentation"], terms["auxiliary"]) == pytest.approx(expected, rel=1e-4)
+
+
+def low_memory(method: UMANet) -> None:
+    for assessor in (method.image_quality, method.annotation_quality):
+        assessor.remembered.fill_(1.0)  # whatever comes now, is low
+
+
+@pytest.mark.parametrize(("grade", "progress", "used"), [
+    ("none", 1.0, False), ("image", 0.29, False), ("image", 0.3, True), ("annotation", 0.3, True),
+])  # fmt: skip
+def test_nothing_is_graded_before_the_warm_up_or_without_qam(grade, progress, used):
+    method, batch = make_uma_net(grade=grade), sparse_batch()
+    low_memory(method)
+    terms = method.loss(batch, progress)
+    assert (terms["auxiliary"] > 0) == used
+    assert (terms["segmentation"] == 0) == used
+
+
+@pytest.mark.parametrize("grade", ["image", "annotation"])
+def test_the_uncertainty_module_learns_from_low_quality_as_well(grade):
+    method, batch = make_uma_net(grade=grade), sparse_batch()
+    ungraded = method.loss(batch, 0.2)["uncertainty"]
+    low_memory(method)
+    torch.testing.assert_close(method.loss(batch, 1.0)["uncertainty"], ungraded)
+
+
+def test_qam_remembers_the_qualities_of_present_annotations():
+    method, batch = make_uma_net(), sparse_batch()
+    quality = method.grade(batch).quality.detach()
+    method.loss(batch, 0.0)
+    kept = method.annotation_quality.remembered
+    torch.testing.assert_close(kept[~kept.isnan()], quality[~quality.isnan()], **CLOSE)
+    assert int((~method.image_quality.remembered.isnan()).sum()) == 3
+
+
+def gradients(method: UMANet, term: torch.Tensor) -> set[str]:
+    """The submodules that a loss term teaches."""
+    method.zero_grad()
+    term.backward(retain_graph=True)
+    return {
+        name.split(".")[0]
+        for name, value in method.named_parameters()
+        if value.grad is not None and value.grad.abs().sum() > 0
+    }
+
+
+@pytest.mark.parametrize("weights", ["normalised", "total"])
+@pytest.mark.parametrize("uncertainty_loss", ["bce", "attenuated"])
+def test_each_loss_teaches_its_own_parts(weights, uncertainty_loss):
+    options = {"weights": weights, "uncertainty_loss": uncertainty_loss, "target": "soft"}
+    method, batch = make_uma_net(**options), sparse_batch()
+    terms = method.loss(batch, 0.2)
+    assert gradients(method, terms["uncertainty"]) == {"uncertainty"}
+    assert gradients(method, terms["segmentation"]) == {"backbone", "primary"}
+    low_memory(method)
+    assert gradients(method, method.loss(batch, 1.0)["auxiliary"]) == {"backbone", "auxiliary"}
+
+
+def test_known_annotators_keep_what_was_learned_and_new_ones_are_average():
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE)
+    method.reliability.copy_(torch.tensor([0.9, 0.6, 0.3]))
+    assert method.uncertainty.annotator is not None
+    torch.nn.init.normal_(method.uncertainty.annotator)
+    other = method.with_annotators(("annotator2", "newcomer", "annotator0"))
+    assert other.annotators == ("annotator2", "newcomer", "annotator0")
+    torch.testing.assert_close(other.reliability, torch.tensor([0.3, 0.6, 0.9]))
+    assert other.uncertainty.annotator is not None
+    torch.testing.assert_close(other.uncertainty.annotator[1], method.uncertainty.annotator.mean(0))
+    reordered = replace(batch, annotations=batch.annotations[:, [2, 1, 0]])
+    before, after = method.grade(batch), other.grade(reordered)
+    torch.testing.assert_close(after.uncertainty[:, [2, 0]], before.uncertainty[:, [0, 2]], **CLOSE)
+
+
+def test_a_subset_of_the_annotators_can_be_graded_and_the_original_stays():
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE)
+    one = replace(batch, annotations=batch.annotations[:, 1:2], present=batch.present[:, 1:2])
+    alone = method.with_annotators(("annotator1",))
+    torch.testing.assert_close(alone.grade(one).uncertainty, method.grade(batch).uncertainty[:, 1:2], **CLOSE)
+    alone.reliability.zero_()
+    assert method.annotators == ("annotator0", "annotator1", "annotator2")
+    assert (method.reliability > 0.8).all()
+
+
+def test_anonymous_annotators_may_be_any_number():
+    task = make_task(classes=3, identified=False)
+    method, more = make_uma_net(task), replace(task, annotators=("a", "b", "c", "d", "e"))
+    grades = method.with_annotators(more.annotators).grade(make_batch(more, SHAPE))
+    assert grades.quality.shape == (2, 5)
+
+
+def test_the_monitor_names_every_annotator():
+    seen = make_uma_net().monitor()
+    assert {f"reliability/annotator{r}" for r in range(3)} <= set(seen)
+    assert seen["reliability_where_disputed"] == pytest.approx(0.88)
+    assert all(isinstance(value, float) for value in seen.values())
+
+
+def scenario(images: int = 48, side: int = 24) -> tuple[Batch, torch.Tensor]:
+    """Discs, drawn exactly, a little off at random (three times), and always far off."""
+    rng = torch.Generator().manual_seed(0)
+    truth, drawn = [], []
+    for _ in range(images):
+        centre = side * (0.4 + 0.2 * torch.rand(2, generator=rng))
+        a_little_off = [4.0 * torch.rand(2, generator=rng) - 2 for _ in range(3)]
+        offsets = [torch.zeros(2), *a_little_off, torch.tensor([6.0, 6.0])]
+        discs = [ball((side, side), tuple((centre + offset).tolist()), 5.0) for offset in offsets]
+        truth.append(discs[0])
+        drawn.append(torch.stack(discs))
+    image = torch.stack(truth)[:, None].float() + 0.2 * torch.randn(images, 1, side, side, generator=rng)
+    labels = torch.stack(drawn).to(torch.uint8)
+    return Batch(image, labels, torch.ones(images, 5, dtype=torch.bool)), torch.stack(truth)
+
+
+def test_the_uncertainty_module_lives():
+    """It tells good annotators from bad ones and right pixels from wrong ones, having never seen the truth."""
+    steps, size = 150, 8
+    everything, truth = scenario()
+    method = make_uma_net(make_task(annotators=5), channels=(8, 16))
+    optimiser = torch.optim.AdamW(method.parameters(), 1e-2)
+    for step in range(steps):
+        rows = [(step * size + offset) % len(truth) for offset in range(size)]
+        batch = Batch(everything.image[rows], everything.annotations[rows], everything.present[rows])
+        optimiser.zero_grad()
+        torch.stack(list(method.loss(batch, step / steps).values())).sum().backward()
+        optimiser.step()
+    with torch.no_grad():
+        grades = method.eval().grade(everything)
+    labels = everything.annotations
+    wrong = labels.bool() != truth[:, None]
+    disputed = (labels.amax(1) != labels.amin(1))[:, None].expand_as(labels)
+    good, *_, bad = method.reliability.tolist()
+    assert good > bad + 0.05
+    assert good == method.reliability.max()
+    assert grades.quality[:, 0].mean() > grades.quality[:, 4].mean() + 0.05
+    assert (-grades.uncertainty).exp()[disputed].mean() < 0.85
+    assert auroc(grades.uncertainty.numpy(), wrong.numpy()) > 0.9
+    consensus = grades.consensus.argmax(1) == 1
+    assert 2 * (consensus & truth).sum() / (consensus.sum() + truth.sum()) > 0.95
