@@ -65,8 +65,9 @@ class QualityAssessment(nn.Module):
         known = self.remembered[~self.remembered.isnan()]
         if not len(known):
             return known.new_tensor(-torch.inf)
-        middle = known.median()
-        spread = self.k * MAD_TO_DEVIATION * (known - middle).abs().median()
+        # Not Tensor.median, which is the lower of the two middle values of an even number.
+        middle = known.quantile(0.5)
+        spread = self.k * MAD_TO_DEVIATION * (known - middle).abs().quantile(0.5)
         return middle - spread.clamp_min(self.floor)
 
     def is_low(self, quality: Float[Tensor, "*n"]) -> Bool[Tensor, "*n"]:

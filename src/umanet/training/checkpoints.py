@@ -1,5 +1,6 @@
 """Checkpoints that are whole or not there, and that hold no pickled objects."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes beside the place, flushes to the disk, then replaces; reads with ``weights_only``."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # Through memory: torch.save into a file on a full disk raises a RuntimeError that does not say so.
+        content = BytesIO()
+        torch.save(checkpoint, content)
         with whole_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))
