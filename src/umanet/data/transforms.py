@@ -21,9 +21,6 @@ from umanet.config import AugmentOptions, DataOptions
 from umanet.data.geometry import resample, resample_labels, working_shape
 from umanet.types import Batch, Sample
 
-# Voxels of foreground that a patch may be centred on: enough to draw from, few enough to search quickly.
-MOST_CENTRES = 20_000
-
 
 def normalise(image: Float[Tensor, "C *spatial"], how: str) -> Float[Tensor, "C *spatial"]:
     """Bring every channel to a common range; a constant channel becomes zero.
