@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from trials import Trial, difference, do_all, interval, show, values, write_report
+from trials import Trial, difference, do_all, interval, show, simulate_all, values, write_report
 
 from umanet.data.index import read_index
-from umanet.simulation.simulate import simulate
 
 SCENARIOS = ("hard", "mild", "bias", "sparse", "clean")
 FUSIONS = ("truth", "majority", "staple", "mean", "random")
@@ -17,18 +16,21 @@ COUNTS = {"train": 160, "validation": 24, "test": 148}
 
 
 def trials(arguments: argparse.Namespace) -> list[Trial]:
+    wanted = {
+        (scenario, seed): arguments.work / f"{scenario}-{seed}" / "data" / "dataset.json"
+        for seed in arguments.seeds
+        for scenario in arguments.scenarios
+    }
+    simulate_all(arguments.data, wanted, COUNTS, arguments.processes)
     planned = []
-    for seed in arguments.seeds:
-        for scenario in arguments.scenarios:
-            folder = arguments.work / f"{scenario}-{seed}"
-            dataset = folder / "data" / "dataset.json"
-            if not dataset.exists():
-                simulate(arguments.data / "images", arguments.data / "truth", scenario, seed, dataset.parent, fractions=COUNTS)
-            common = {"preset": "cpu-small", "data": {"longest_side": 64}, "trainer": {"max_steps": arguments.steps}}
-            for method in FUSIONS:
-                planned.append(Trial(scenario, method, seed, dataset, {**common, "method": method}, folder / method))
-            for name, options in UMA_NET.items():
-                planned.append(Trial(scenario, name, seed, dataset, {**common, "uma_net": options}, folder / name))
+    for (scenario, seed), dataset in wanted.items():
+        folder = dataset.parent.parent
+        common = {"preset": "cpu-small", "data": {"longest_side": 64}, "trainer": {"max_steps": arguments.steps}}
+        configs = {method: {"method": method} for method in FUSIONS}
+        configs |= {name: {"uma_net": options} for name, options in UMA_NET.items()}
+        planned += [
+            Trial(scenario, name, seed, dataset, {**common, **own}, folder / name) for name, own in configs.items()
+        ]
     return [trial for trial in planned if not arguments.methods or trial.name in arguments.methods]
 
 
@@ -37,7 +39,9 @@ def report(done: list[Trial]) -> list[str]:
     groups = list(dict.fromkeys(trial.group for trial in done))
     seeds = sorted({trial.seed for trial in done})
     sizes = {split: len(read_index(done[0].dataset).select(split)) for split in COUNTS}
-    chosen = {(group, name): [t for t in done if (t.group, t.name) == (group, name)] for group in groups for name in names}
+    chosen = {
+        (group, name): [t for t in done if (t.group, t.name) == (group, name)] for group in groups for name in names
+    }
     lines = [
         f"Cases: {sizes}. Seeds: {seeds}. Dice of the test cases against the truth, at the files' 256 x 256 pixels; the network",
         "sees 64 x 64. Mean with a 95 % bootstrap interval over seeds and patients.",
@@ -46,7 +50,9 @@ def report(done: list[Trial]) -> list[str]:
         "|---" * (len(groups) + 1) + "|",
     ]
     for name in names:
-        lines.append(f"| {name} | " + " | ".join(show(*interval(values(chosen[group, name], "dice"))) for group in groups) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(show(*interval(values(chosen[group, name], "dice"))) for group in groups) + " |"
+        )
     lines += ["", "Paired difference to the fusion with the highest mean (truth left out), in Dice points:", ""]
     lines += ["| scenario | best fusion | " + " | ".join(UMA_NET) + " |", "|---" * (len(UMA_NET) + 2) + "|"]
     for group in groups:

@@ -21,6 +21,7 @@ from umanet.grading import for_annotators, graded_cases
 from umanet.inference.model_file import load_model
 from umanet.inference.predict import predict, samples_of_index
 from umanet.metrics import auroc, dice
+from umanet.simulation.simulate import simulate
 from umanet.training import train
 
 Values = dict[str, Any]
@@ -90,6 +91,18 @@ def grading(run: Path, index: DatasetIndex) -> Values:
         "annotations": len(true),
         "poor_annotations": int(poor.sum()),
     }
+
+
+def simulate_all(data: Path, wanted: dict[tuple[str, int], Path], counts: dict[str, int], processes: int) -> None:
+    """Simulate the data sets that are not there yet: (scenario, seed) to ``dataset.json``."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        made = [
+            pool.submit(simulate, data / "images", data / "truth", scenario, seed, path.parent, fractions=counts)
+            for (scenario, seed), path in wanted.items()
+            if not path.exists()
+        ]
+        for future in made:
+            future.result()
 
 
 def do_all(trials: Sequence[Trial], processes: int) -> list[Trial]:

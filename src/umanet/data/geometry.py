@@ -105,16 +105,19 @@ def resample(values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: st
     Args:
         values: Any number of maps on one grid, 2D or 3D.
         shape: Spatial shape of the result.
-        mode: ``linear`` (in 2D with antialiasing, so that shrinking averages) or ``nearest``.
+        mode: ``linear`` (with antialiasing, so that shrinking averages) or ``nearest``.
     """
     shape = tuple(shape)
     if tuple(values.shape[1:]) == shape:
         return values
     if mode == "nearest":
         return F.interpolate(values[None], shape, mode="nearest-exact")[0]
-    if len(shape) == 2:
-        return F.interpolate(values[None], shape, mode="bilinear", antialias=True)[0]
-    return F.interpolate(values[None], shape, mode="trilinear")[0]
+    # A matrix per axis: PyTorch has antialiasing in 2D only, and is wrong for pictures that are one pixel wide.
+    for axis, size in enumerate(shape, start=1):
+        identity = torch.eye(values.shape[axis], dtype=values.dtype)[None, None]
+        weights = F.interpolate(identity, (size, values.shape[axis]), mode="bilinear", antialias=True)[0, 0]
+        values = torch.tensordot(values, weights.to(values.device), ([axis], [1])).movedim(-1, axis)
+    return values.contiguous()
 
 
 def resample_labels(

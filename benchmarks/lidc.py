@@ -1,0 +1,80 @@
+"""Four real, anonymous readers: how good and how calibrated are networks taught by fusions and by UMA-Net?"""
+
+import argparse
+from pathlib import Path
+
+from trials import Trial, do_all, interval, show, values, write_report
+
+from umanet.data.index import read_index, write_index
+from umanet.data.sources import folder
+
+CONFIGS = {
+    "majority": {"method": "majority"},
+    "staple": {"method": "staple"},
+    "mean": {"method": "mean"},
+    "uma-net, hard target": {"uma_net": {"target": "hard"}},
+    "uma-net, soft target": {"uma_net": {"target": "soft"}},
+}
+PATCHES = {2: (64, 64), 3: (48, 48, 16)}
+METRICS = ("soft_dice", "mean_dice", "ece", "brier")
+FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
+
+
+def trials(arguments: argparse.Namespace) -> list[Trial]:
+    planned = []
+    for seed in arguments.seeds:
+        dataset = arguments.work / f"split-{seed}.json"
+        if not dataset.exists():
+            index = folder.index(
+                arguments.data,
+                annotators_are_identified=False,
+                patient_pattern=r"(LIDC-IDRI-\d+)",
+                fractions=FRACTIONS,
+                seed=seed,
+            )
+            dataset.parent.mkdir(parents=True, exist_ok=True)
+            write_index(index, dataset)
+        common = {
+            "preset": "cpu-small",
+            "data": {"longest_side": 0, "patch": PATCHES[read_index(dataset).spatial_dims], "foreground": 0.9},
+            "trainer": {"max_steps": arguments.steps},
+        }
+        for name, values_ in CONFIGS.items():
+            where = arguments.work / f"{seed}" / name
+            planned.append(Trial("lidc", name, seed, dataset, {**common, **values_}, where, "annotations"))
+    return planned
+
+
+def report(done: list[Trial]) -> list[str]:
+    index = read_index(done[0].dataset)
+    sizes = {split: len(index.select(split)) for split in FRACTIONS}
+    seeds = sorted({trial.seed for trial in done})
+    lines = [
+        f"Cases: {sizes} (split by patient). Seeds: {seeds}. Test cases against their four annotations: RIGA soft Dice, mean",
+        "Dice over annotators, ECE and Brier in the dilated union of annotations and prediction. Mean with a 95 % bootstrap",
+        "interval over seeds and patients. ECE here is the mean of single cases' ECE, which is larger than a pooled one.",
+        "",
+        "| method | " + " | ".join(metric.replace("_", " ") for metric in METRICS) + " |",
+        "|---" * (len(METRICS) + 1) + "|",
+    ]
+    for name in CONFIGS:
+        own = [trial for trial in done if trial.name == name]
+        lines.append(f"| {name} | " + " | ".join(show(*interval(values(own, metric))) for metric in METRICS) + " |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and annotations/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs; start again to resume")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    done = do_all(trials(arguments), arguments.processes)
+    write_report(arguments.output, f"LIDC, four anonymous readers: {arguments.data.name}", lambda: report(done))
+
+
+if __name__ == "__main__":
+    main()
