@@ -69,7 +69,7 @@ def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped
             "from before the compression."
         )
     channels, geometry = _read(path, spatial_dims, annotation=True)
-    if (channels != channels[:1]).any():
+    if len(channels) > 1 and (channels != channels[:1]).any():
         raise AnnotationError(
             f"{len(channels)} channels that differ found, one value per class expected, in annotation "
             f"{path}. "

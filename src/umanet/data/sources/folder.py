@@ -110,10 +110,10 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
         DatasetError: No value but 0, a fraction, a negative value, or more than ``MOST_CLASSES`` values.
         ImageError, AnnotationError: A file cannot be read.
     """
-    values: set[float] = {0}
+    values: set[float] = {0.0}
     mixed = False
     for path in paths:
-        here = set(np.unique(read_annotation_values(path, spatial_dims)[0]).tolist())
+        here = set(np.unique(read_annotation_values(path, spatial_dims)[0]).astype(float).tolist())
         mixed |= {1, 255} <= here
         values |= here
         _refuse_odd_values(values, path)
