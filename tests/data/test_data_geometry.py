@@ -142,3 +142,19 @@ def test_a_line_of_three_quarters_of_a_large_voxel_survives_in_it(shape):
         result = resample_labels(labels, tuple(n // 4 for n in shape), 2)
         assert result[:, :, 4].all()
         assert result.float().mean() == 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("maps", "before", "after"), [(1, (256, 250), (64, 61)), (3, (9, 7), (20, 1)), (2, (1, 8), (1, 3))]
+)
+def test_pictures_are_resampled_as_torch_does_it(maps, before, after):
+    values = torch.rand(maps, *before)
+    expected = F.interpolate(values[None].repeat(1, 2, 1, 1), after, mode="bilinear", antialias=True)[0, :maps]
+    torch.testing.assert_close(resample(values, after), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_shrunk_labels_cover_as_much_as_before():
+    labels = torch.zeros(1, 256, 256, dtype=torch.uint8)
+    labels[:, 60:160, 60:160] = 1
+    share = resample_labels(labels, (64, 64), 2).float().mean()
+    assert abs(share - labels.float().mean()) < 0.01

@@ -1,6 +1,7 @@
 """Files that are either whole or not there: written beside their place, flushed to the disk, then moved in."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +61,35 @@ def new_folder(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror}. Choose another output.") from None
     return folder
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder beside ``output`` to write to; it becomes ``output`` when the block succeeds.
+
+    Whatever ends the block early, Ctrl-C included, leaves nothing behind.
+
+    Raises:
+        OutputError: ``output`` holds something, or cannot be written to.
+    """
+    output = output.resolve()
+    existed = output.exists()
+    new_folder(output)
+    try:
+        place = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".writing-{output.name}-"))
+        place.chmod(output.stat().st_mode)
+        try:
+            yield place
+            output.rmdir()
+            place.rename(output)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    except BaseException as error:
+        if not existed and output.is_dir() and not any(output.iterdir()):
+            output.rmdir()
+        if isinstance(error, OSError):
+            raise _cannot_write(output, error) from None
+        raise
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
