@@ -96,7 +96,7 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
         method.load_state_dict(state)
     except RuntimeError as error:
         raise ModelFileError(
-            f"The weights in {run} do not fit their description: {error}. Copy the run anew."
+            f"The weights in {run} do not fit their description: {_one_line(error)}. Copy the run anew."
         ) from None
     where = torch.device(device)
     return Model(method.to(where).eval(), task, config, classes, description["weights"]["sha256"], where)
@@ -108,14 +108,19 @@ def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tup
         task = Task(**values)
         classes = tuple(ClassDefinition.model_validate(entry) for entry in description["classes"])
         config = RunConfig.model_validate(description["config"])
-        for entry in filter(None, (description["weights"], description["grading"])):
+        for entry in (description["weights"], *filter(None, [description["grading"]])):
             if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
                 raise ValueError("a file outside the run folder")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelFileError(
-            f"{run / DESCRIPTION} does not describe a model ({type(error).__name__}: {error}). Copy the run anew."
+            f"{run / DESCRIPTION} does not describe a model ({type(error).__name__}: {_one_line(error)}). "
+            "Copy the run anew."
         ) from None
     return task, config, classes
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _strip(method: Method) -> None:

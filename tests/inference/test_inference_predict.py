@@ -1,0 +1,116 @@
+"""From image files to files of predictions on the images' own grid."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fake_data.arrays import make_method, tiny_config
+from fake_data.discs import write_discs
+from umanet.config import DataOptions
+from umanet.data.images import read_case, read_labels, read_map
+from umanet.data.transforms import prepare_image
+from umanet.errors import DatasetError, OutputError, TaskError
+from umanet.inference.model_file import load_model, save_model
+from umanet.inference.predict import predict, predict_case, samples_of_images, samples_of_index
+from umanet.inference.prediction_files import entropy
+
+SHAPES = {2: (20, 26), 3: (10, 12, 8)}
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["2D", "3D"])
+def discs(request, tmp_path_factory):
+    """A data set and an untrained model for it."""
+    folder = tmp_path_factory.mktemp("discs")
+    index = write_discs(folder, SHAPES[request.param], train=1, validation=2)
+    save_model(make_method(index.task, tiny_config()), index, tiny_config(), folder / "run")
+    return index, load_model(folder / "run")
+
+
+def with_data(model, **options):
+    return replace(model, config=model.config.model_copy(update={"data": DataOptions(**options)}))
+
+
+def test_an_image_is_predicted_as_by_the_method(discs):
+    index, model = discs
+    sample = read_case(index.cases[0], index)
+    image = prepare_image(sample, model.config.data)[None]
+    with torch.no_grad():
+        expected = model.method.predict(image).probabilities
+    assert torch.equal(predict_case(model, sample).probabilities, expected)
+
+
+@pytest.mark.parametrize("options", [{"longest_side": 9}, {"patch": "half"}], ids=["shrunk", "in tiles"])
+def test_probabilities_lie_on_the_grid_of_the_image(discs, options):
+    index, model = discs
+    sample = read_case(index.cases[0], index)
+    if "patch" in options:
+        options = {"patch": (8,) * index.spatial_dims}
+    found = predict_case(with_data(model, **options), sample).probabilities
+    assert found.shape == (1, 2, *sample.geometry.shape)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, *sample.geometry.shape), rtol=1e-4, atol=1e-4)
+
+
+def test_written_files_hold_what_was_predicted(discs, tmp_path):
+    index, model = discs
+    done = []
+    cases, samples = samples_of_index(model, index, "validation")
+    manifest = predict(
+        model, samples, tmp_path / "out", total=len(cases), progress=lambda number, total: done.append((number, total))
+    )
+    assert done == [(1, 2), (2, 2)]
+    written = json.loads(manifest.read_text())
+    assert (written["format"], written["version"]) == ("umanet-predictions", 1)
+    assert written["classes"] == ["background", "disc"]
+    assert written["model"] == {"method": "uma-net", "sha256": model.digest}
+    assert list(written["cases"]) == [case.id for case in cases]
+    for case in cases:
+        files = written["cases"][case.id]
+        expected = predict_case(model, read_case(case, index)).probabilities[0]
+        for k, name in enumerate(written["classes"]):
+            found = read_map(manifest.parent / files["probabilities"][name], index.spatial_dims)
+            np.testing.assert_allclose(found, expected[k].numpy(), atol=1 / 65535)
+        doubt = read_map(manifest.parent / files["entropy"], index.spatial_dims)
+        np.testing.assert_allclose(doubt, entropy(expected).numpy(), atol=1 / 65535)
+        labels = read_labels(manifest.parent / files["labels"], index)
+        assert np.array_equal(labels, expected.argmax(0).numpy())
+
+
+def test_images_that_belong_to_no_data_set_are_predicted(discs):
+    index, model = discs
+    (sample,) = samples_of_images(model, [index.cases[0].image[0]])
+    assert sample.case == "disc0"
+    known = predict_case(model, read_case(index.cases[0], index)).probabilities
+    assert torch.equal(predict_case(model, sample).probabilities, known)
+
+
+def test_a_folder_in_use_is_not_overwritten(discs, tmp_path):
+    index, model = discs
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="a new or empty folder expected"):
+        predict(model, [read_case(index.cases[0], index)], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_failure_halfway_leaves_nothing_that_looks_complete(discs, tmp_path):
+    index, model = discs
+    good = read_case(index.cases[0], index)
+    bad = replace(good, case="two", image=torch.cat([good.image, good.image]))
+    with pytest.raises(TaskError, match="2 channels found, 1 expected, in case 'two'"):
+        predict(model, [good, bad], tmp_path / "out")
+    assert not (tmp_path / "out" / "predictions.json").exists()
+
+
+def test_an_empty_split_is_refused(discs):
+    index, model = discs
+    with pytest.raises(DatasetError, match="No case found in split 'test'"):
+        samples_of_index(model, index, "test")
+
+
+def test_entropy_is_that_of_the_definition():
+    p = torch.tensor([[0.5, 1.0, 0.25], [0.5, 0.0, 0.75]])
+    by_hand = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / np.log(2)
+    torch.testing.assert_close(entropy(p), torch.tensor([1.0, 0.0, float(by_hand)]))
+    torch.testing.assert_close(entropy(torch.full((5, 2), 0.2)), torch.ones(2))
