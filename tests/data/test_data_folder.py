@@ -103,9 +103,10 @@ def test_annotations_that_are_no_classes_are_refused(tmp_path, annotation, messa
         folder.index(tmp_path)
 
 
-def test_fractions_and_negative_values_are_refused(tmp_path):
-    lay_out(tmp_path, image=GREY[..., None], annotation=DISC[..., None] * np.float32(0.5), suffix=".nii")
-    with pytest.raises(DatasetError, match=r"Value 0.5 found in annotations up to .*a\.nii"):
+@pytest.mark.parametrize(("factor", "found"), [(0.5, "0.5"), (-1, "-1"), (np.nan, "nan")])
+def test_values_that_are_no_classes_are_refused(tmp_path, factor, found):
+    lay_out(tmp_path, image=GREY[..., None], annotation=DISC[..., None] * np.float32(factor), suffix=".nii")
+    with pytest.raises(DatasetError, match=rf"Value {found} found in annotations up to .*a\.nii"):
         folder.index(tmp_path)
 
 

@@ -1,5 +1,8 @@
 import gzip
 import os
+import struct
+import zlib
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -31,8 +34,7 @@ LPS = np.array([[-0.8, 0, 0, 40.0], [0, 0, -1.5, 30.0], [0, 0.9, 0, -7.0], [0, 0
 
 def an_index(*values, spatial_dims=2, channels=("grey",), annotators=("ann",)):
     classes = [ClassDefinition(name=f"c{k}", values=v if isinstance(v, tuple) else (v,)) for k, v in enumerate(values)]
-    case = Case("a", ())
-    object.__setattr__(case, "image", ("a.png",))
+    case = Case("a", (Path("a.png"),))
     return DatasetIndex(
         spatial_dims=spatial_dims, channels=channels, classes=tuple(classes), annotators=annotators, cases=(case,)
     )
@@ -108,12 +110,14 @@ def test_an_opaque_alpha_channel_is_left_out_and_a_transparent_one_refused(tmp_p
 
 
 def test_sixteen_bit_colour_png_is_refused_rather_than_cut_to_eight_bits(tmp_path):
-    path = saved(tmp_path / "a.png", RGB)
-    header = bytearray(path.read_bytes())
-    header[24] = 16
-    path.write_bytes(header)
-    with pytest.raises(ImageError):
-        read_image([path], 2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in RGB)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 9, 6, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks.items():
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match="16-bit colour PNG found"):
+        read_image([tmp_path / "a.png"], 2)
 
 
 def test_a_photograph_turned_by_its_exif_tag_is_refused(tmp_path):

@@ -204,8 +204,8 @@ def _patients_in_two_splits(index: DatasetIndex) -> Iterator[Problem]:
     for patient, names in splits.items():
         if len(names) > 1:
             message = (
-                f"Patient {patient!r} found in the splits {' and '.join(sorted(names))}, one expected. "
-                "Split by patient: else the test sees patients that were trained on."
+                f"Patient {patient!r} found in the splits {' and '.join(sorted(names))}, one expected. Split by "
+                "patient: else the test sees patients that were trained on."
             )
             yield Problem("error", "patient-in-two-splits", message)
 

@@ -88,8 +88,7 @@ def working_shape(
     if spacing is not None:
         if len(spacing) != len(shape) or min(spacing) <= 0:
             raise GeometryError(
-                f"Spacing {tuple(spacing)} found, {len(shape)} positive millimetres expected, for an image "
-                "of shape "
+                f"Spacing {tuple(spacing)} found, {len(shape)} positive millimetres expected, for an image of shape "
                 f"{shape}. Mend data.spacing."
             )
         if geometry.spacing_is_known:
@@ -116,7 +115,7 @@ def resample(values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: st
     for axis, size in enumerate(shape, start=1):
         identity = torch.eye(values.shape[axis], dtype=values.dtype)[None, None]
         weights = F.interpolate(identity, (size, values.shape[axis]), mode="bilinear", antialias=True)[0, 0]
-        values = torch.tensordot(values, weights.to(values.device), ([axis], [1])).movedim(-1, axis)
+        values = (values.movedim(axis, -1) @ weights.T.to(values.device)).movedim(-1, axis)
     return values.contiguous()
 
 

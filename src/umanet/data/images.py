@@ -64,16 +64,14 @@ def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped
     """
     if suffix_of(path) in JPEG:
         raise AnnotationError(
-            f"A JPEG annotation found, a lossless file expected, at {path}. JPEG invents values at edges: "
-            "take the file "
-            "from before the compression."
+            f"A JPEG annotation found, a lossless file expected, at {path}. JPEG invents values at edges: take the "
+            "file from before the compression."
         )
     channels, geometry = _read(path, spatial_dims, annotation=True)
     if len(channels) > 1 and (channels != channels[:1]).any():
         raise AnnotationError(
-            f"{len(channels)} channels that differ found, one value per class expected, in annotation "
-            f"{path}. "
-            "Convert its colours to class values."
+            f"{len(channels)} channels that differ found, one value per class expected, in annotation {path}. Convert "
+            "its colours to class values."
         )
     return channels[0], geometry
 
@@ -140,8 +138,7 @@ def read_case(case: Case, index: DatasetIndex) -> Sample:
     image, geometry = read_image(case.image, index.spatial_dims)
     if len(image) != len(index.channels):
         raise ImageError(
-            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in "
-            "case "
+            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in case "
             f"{case.id!r}: {_names(case.image)}. Mend the file or the channels in dataset.json."
         )
     annotations = np.zeros((len(index.annotators), *geometry.shape), np.uint8)
@@ -171,8 +168,8 @@ def write_labels(
     fitting = [kind for kind in kinds if np.iinfo(kind).min <= table.min() and table.max() <= np.iinfo(kind).max]
     if not fitting or (suffix_of(path) == ".png" and fitting[0] not in (np.uint8, np.uint16)):
         raise OutputError(
-            f"Class values {table.tolist()} found, values that the file type holds expected, for {path}. "
-            "Change the first value of the classes."
+            f"Class values {table.tolist()} found, values that the file type holds expected, for {path}. Change the "
+            "first value of the classes."
         )
     _write(path, table.astype(fitting[0])[labels], geometry)
 
@@ -212,8 +209,8 @@ def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> 
     found = len(geometry.shape)
     if spatial_dims not in (None, found):
         raise GeometryError(
-            f"A {found}D image of shape {geometry.shape} found, {spatial_dims}D expected, at {path}. "
-            "Keep 2D and 3D files in separate data sets."
+            f"A {found}D image of shape {geometry.shape} found, {spatial_dims}D expected, at {path}. Keep 2D and 3D "
+            "files in separate data sets."
         )
     return values, geometry
 

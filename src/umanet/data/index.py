@@ -64,7 +64,7 @@ class DatasetIndex(_Entry):
     name: str = "dataset"
     spatial_dims: Literal[2, 3]
     channels: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[ClassDefinition, ...] = Field(min_length=2)
+    classes: tuple[ClassDefinition, ...] = Field(min_length=2, max_length=256)
     annotators: tuple[str, ...] = ()
     annotators_are_identified: bool = True
     splits: SplitProvenance | None = None
@@ -134,9 +134,8 @@ def read_index(path: Path) -> DatasetIndex:
     found = (values.pop("format", None), values.pop("version", None))
     if found != (FORMAT, VERSION):
         raise DatasetError(
-            f"Format {found[0]!r} version {found[1]!r} found, {FORMAT!r} version {VERSION} expected, in "
-            f"{path}. "
-            "Make the file with `umanet import`."
+            f"Format {found[0]!r} version {found[1]!r} found, {FORMAT!r} version {VERSION} expected, in {path}. Make "
+            "the file with `umanet import`."
         )
     folder = path.resolve().parent
     try:
@@ -175,15 +174,13 @@ def require_trainable(index: DatasetIndex, split: str = "train") -> list[Case]:
         sizes = Counter(case.split or "none" for case in index.cases)
         found = ", ".join(f"{name}: {count}" for name, count in sizes.items())
         raise DatasetError(
-            f"No case in split {split!r} of {index.name!r}, at least one expected (cases per split: "
-            f"{found}). "
-            "Make splits with `umanet import`, or set `split` of the cases in dataset.json."
+            f"No case in split {split!r} of {index.name!r}, at least one expected (cases per split: {found}). Make "
+            "splits with `umanet import`, or set `split` of the cases in dataset.json."
         )
     bare = [case.id for case in cases if not case.annotations]
     if bare:
         raise DatasetError(
-            f"{len(bare)} of {len(cases)} cases without any annotation found in split {split!r} of "
-            f"{index.name!r}, "
+            f"{len(bare)} of {len(cases)} cases without any annotation found in split {split!r} of {index.name!r}, "
             f"none expected: {_some(bare)}. Add annotations or take the cases out of the split."
         )
     return cases
@@ -194,9 +191,8 @@ def _check_names(kind: str, names: Iterable[str]) -> None:
     for name in names:
         if not SAFE_NAME.fullmatch(name):
             raise DatasetError(
-                f"The {kind} name {name!r} found; letters, digits and any of ' _.+=@-' expected, because it "
-                "becomes part of "
-                "a file name. Rename it."
+                f"The {kind} name {name!r} found; letters, digits and any of ' _.+=@-' expected, because it becomes "
+                "part of a file name. Rename it."
             )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -211,16 +207,14 @@ def _check_classes(classes: tuple[ClassDefinition, ...]) -> None:
         for value in definition.values:
             if value in owner:
                 raise DatasetError(
-                    f"File value {value} found in classes {owner[value]!r} and {definition.name!r}, one "
-                    "class per value "
-                    "expected. Remove it from one."
+                    f"File value {value} found in classes {owner[value]!r} and {definition.name!r}, one class per "
+                    "value expected. Remove it from one."
                 )
             owner[value] = definition.name
     if owner.get(0) != classes[0].name:
         raise DatasetError(
-            f"File value 0 found in class {owner.get(0)!r}, the first class {classes[0].name!r} expected: "
-            "class 0 is the "
-            "background. Reorder the classes or their values."
+            f"File value 0 found in class {owner.get(0)!r}, the first class {classes[0].name!r} expected: class 0 is "
+            "the background. Reorder the classes or their values."
         )
 
 
@@ -235,15 +229,14 @@ def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
     for name in case.annotations:
         if name not in annotators:
             raise DatasetError(
-                f"Annotator {name!r} of case {case.id!r} found, one of "
-                f"{', '.join(annotators) or 'no annotators'} expected."
-                f"{_hint(name, annotators)} Add it to `annotators` or rename it."
+                f"Annotator {name!r} of case {case.id!r} found, one of {', '.join(annotators) or 'no annotators'} "
+                f"expected.{_hint(name, annotators)} Add it to `annotators` or rename it."
             )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except OSError as error:
         raise DatasetError(f"No data set could be read from {path}: {error.strerror}. Check the path.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -261,8 +254,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise DatasetError(
-            f"The key {twice[0]!r} is named twice in the object that has the keys "
-            f"{_some(list(dict.fromkeys(keys)))}; "
+            f"The key {twice[0]!r} is named twice in the object that has the keys {_some(list(dict.fromkeys(keys)))}; "
             "once expected. Remove or rename one."
         )
     return dict(pairs)

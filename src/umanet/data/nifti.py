@@ -65,9 +65,8 @@ def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:
     if stored.ndim in (2, 3):
         return stored[None]
     raise ImageError(
-        f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in "
-        f"{path}. "
-        "Split the file."
+        f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in {path}. Split "
+        "the file."
     )
 
 
@@ -105,7 +104,7 @@ def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None)
     found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
     if found != (spatial_dims or found):
         raise GeometryError(
-            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. "
-            "Keep 2D and 3D files in separate data sets."
+            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. Keep 2D and 3D files "
+            "in separate data sets."
         )
     return (single[-1],) if found == 2 else ()

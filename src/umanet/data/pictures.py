@@ -83,22 +83,19 @@ def _refuse_hidden_changes(picture: Image.Image, path: Path) -> None:
     depth, colours = _png_type(path)
     if depth == 16 and colours != 0:
         raise ImageError(
-            f"A 16-bit colour PNG found, 8 bits or 16-bit grey expected, at {path}. Save the colours as "
-            "8-bit PNG or "
+            f"A 16-bit colour PNG found, 8 bits or 16-bit grey expected, at {path}. Save the colours as 8-bit PNG or "
             "16-bit TIFF: reading would cut them to 8 bits."
         )
     turned = picture.getexif().get(EXIF_ORIENTATION, 1)
     if turned != 1:
         raise ImageError(
-            f"EXIF orientation {turned} found, 1 expected, in {path}. Rotate the pixels as the tag says, so "
-            "that image "
+            f"EXIF orientation {turned} found, 1 expected, in {path}. Rotate the pixels as the tag says, so that image "
             "and annotations have one order."
         )
 
 
 def _without_alpha(channels: np.ndarray, path: Path) -> np.ndarray:
-    alpha = channels[-1]
-    if (alpha != np.iinfo(alpha.dtype).max).any():
+    if (channels[-1] != channels[-1].max()).any():
         raise ImageError(f"Transparent pixels found, an opaque image expected, in {path}. Remove the alpha channel.")
     return channels[:-1]
 

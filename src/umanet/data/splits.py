@@ -68,9 +68,8 @@ def _counts(patients: int, fractions: dict[str, float]) -> dict[str, int]:
     """Patients per split: one each, and the rest where the fractions are furthest from being met."""
     if patients < len(fractions):
         raise DatasetError(
-            f"{patients} patients found, at least {len(fractions)} expected for the splits "
-            f"{', '.join(fractions)}. "
-            "Use fewer splits or add patients."
+            f"{patients} patients found, at least {len(fractions)} expected for the splits {', '.join(fractions)}. Use "
+            "fewer splits or add patients."
         )
     counts = dict.fromkeys(fractions, 1)
     for _ in range(patients - len(fractions)):

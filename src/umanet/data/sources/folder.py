@@ -65,9 +65,8 @@ def index(
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
     if not drawn and not known:
         raise DatasetError(
-            f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them "
-            "expected. "
-            "Lay the files out so, or name your folders."
+            f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them expected. Lay "
+            "the files out so, or name your folders."
         )
     annotated = set(known).union(*drawn.values())
     channels = _images(root / images, image_pattern, annotated)
@@ -127,12 +126,11 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
 
 
 def _refuse_odd_values(values: set[float], path: Path) -> None:
-    odd = [value for value in sorted(values) if value < 0 or value != int(value)]
+    odd = [value for value in sorted(values) if value < 0 or not value.is_integer()]
     if odd or len(values) > MOST_CLASSES:
         found = f"Value {odd[0]:g}" if odd else f"{len(values)} distinct values"
         raise DatasetError(
-            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. "
-            "Threshold "
+            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. Threshold "
             "probabilities or grey levels first, or give `classes`."
         )
 
@@ -193,8 +191,8 @@ def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> No
     if strays:
         raise DatasetError(
             f"{len(strays)} annotations without image found in {folder}, an image each expected: "
-            f"{files[strays[0]].name} "
-            f"(case {strays[0]!r}). Add the image, remove the file, or give a pattern that names the case."
+            f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or give a pattern that "
+            "names the case."
         )
 
 
