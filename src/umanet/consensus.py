@@ -1,6 +1,7 @@
 """One label map per case out of all its annotations, by a fusion or by a trained run, ready for any other trainer."""
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from umanet.data.files import new_folder
+from umanet.data.files import whole_folder
 from umanet.data.images import read_case
-from umanet.data.index import DatasetIndex, write_index
+from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS
 from umanet.grading import for_annotators, graded_cases
@@ -38,39 +39,41 @@ def fuse_dataset(
             weights every annotation by its reliability at every voxel.
         output: A new or empty folder; becomes a data set of its own whose only annotator is ``consensus``.
         split: Fuse only this split.
-        options: Further arguments of the fusion (``ties``, ``annotator``, ``seed`` ...).
+        options: Further arguments of the fusion: ``ties`` of ``majority``, ``seed`` of ``random``, the name of the
+            ``annotator`` of ``single``; cases without this annotator are then left out.
         progress: Called with the number of cases that are done, and of all.
 
     Returns:
         The index of the new data set, also written to ``output/dataset.json``.
 
     Raises:
-        ConfigError: No such fusion.
+        ConfigError: No such fusion, annotator or option.
         DatasetError: No case has an annotation.
         TaskError: The model is made for another task.
     """
-    cases = {case.id: case for case in index.select(split) if case.annotations}
+    if isinstance(how, Model):
+        cases = {case.id: case for case in index.select(split) if case.annotations}
+        fused = _by_model(how, index, split)
+        made_by = {"method": how.config.method, "sha256": how.digest}
+    else:
+        needed = {options["annotator"]} if options and "annotator" in options else set()
+        options = _checked_options(how, options or {}, index)
+        cases = {c.id: c for c in index.select(split) if c.annotations and needed <= set(c.annotations)}
+        fused, made_by = _by_vote(how, index, cases, options), {"method": how}
     if not cases:
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
         )
-    fused = _by_model(how, index, split) if isinstance(how, Model) else _by_vote(how, index, cases, options or {})
-    new_folder(output)
-    written: dict[str, CaseFiles] = {}
-    for sample, probabilities in fused:
-        written[sample.case] = write_case(sample.case, probabilities, sample.geometry, index.classes, output)
-        if progress:
-            progress(len(written), len(cases))
-    made_by = {"method": how} if isinstance(how, str) else {"method": how.config.method, "sha256": how.digest}
-    write_manifest(written, index.classes, made_by, output)
-    new = index.model_copy(
-        update={
-            "annotators": (CONSENSUS,),
-            "cases": tuple(_with_consensus(cases[name], output / files["labels"]) for name, files in written.items()),
-        }
-    )
-    write_index(new, output / "dataset.json")
-    return new
+    with whole_folder(output) as place:
+        written: dict[str, CaseFiles] = {}
+        for sample, probabilities in fused:
+            written[sample.case] = write_case(sample.case, probabilities, sample.geometry, index.classes, place)
+            if progress:
+                progress(len(written), len(cases))
+        write_manifest(written, index.classes, made_by, place)
+        new = tuple(_with_consensus(cases[name], place / files["labels"]) for name, files in written.items())
+        write_index(index.model_copy(update={"annotators": (CONSENSUS,), "cases": new}), place / "dataset.json")
+    return read_index(output / "dataset.json")
 
 
 def _by_model(
@@ -83,15 +86,33 @@ def _by_model(
 def _by_vote(
     how: str, index: DatasetIndex, cases: dict[str, Case], options: dict[str, Any]
 ) -> Iterator[tuple[Sample, Float[Tensor, "K *spatial"]]]:
-    if how not in FUSIONS:
-        raise ConfigError(
-            f"Fusion {how!r} found, one of {', '.join(FUSIONS)} or a run folder expected. Name one of them."
-        )
     for case in cases.values():
         sample = read_case(case, index)
         named = options | ({"case": case.id} if how == "random" else {})
         fused, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named)
         yield sample, torch.from_numpy(fused)
+
+
+def _checked_options(how: str, options: dict[str, Any], index: DatasetIndex) -> dict[str, Any]:
+    """Options as the fusion takes them: an annotator's position for its name, defaults where it has none."""
+    if how not in FUSIONS:
+        raise ConfigError(
+            f"Fusion {how!r} found, one of {', '.join(FUSIONS)} or a run folder expected. Name one of them."
+        )
+    known = [key for key, value in signature(FUSIONS[how]).parameters.items() if value.kind is value.KEYWORD_ONLY]
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise ConfigError(f"Option {unknown[0]!r} found, which {how!r} does not take. Leave it out.")
+    if how == "random":
+        return {"seed": 0, "epoch": 0} | options
+    if how != "single":
+        return options
+    name = options.get("annotator")
+    if name not in index.annotators:
+        raise ConfigError(
+            f"Annotator {name!r} found, one of {', '.join(index.annotators)} expected. Name one with --annotator."
+        )
+    return {"annotator": index.annotators.index(name)}
 
 
 def _with_consensus(case: Case, labels: Path) -> Case:

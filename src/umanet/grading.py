@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from umanet.data.files import new_folder, replace_file
+from umanet.data.files import replace_file, whole_folder
 from umanet.data.geometry import resample
 from umanet.data.images import file_name, read_case, write_map
 from umanet.data.index import DatasetIndex
@@ -122,27 +122,31 @@ def grade(
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
         )
-    new_folder(output)
-    rows: list[dict[str, Any]] = []
-    for done, graded in enumerate(graded_cases(model, index, split), start=1):
-        rows += _rows(graded, index.annotators)
-        if maps:
-            _write_maps(graded, index.annotators, output)
-        if progress:
-            progress(done, total)
-    table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
+    with whole_folder(output) as place:
+        rows: list[dict[str, Any]] = []
+        for done, graded in enumerate(graded_cases(model, index, split), start=1):
+            rows += _rows(graded, index.annotators)
+            if maps:
+                _write_maps(graded, index.annotators, place)
+            if progress:
+                progress(done, total)
+        table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
+        _write_tables(table, model.method, index, place)
+    return table
+
+
+def _write_tables(table: pd.DataFrame, method: Method, index: DatasetIndex, output: Path) -> None:
     buffer = StringIO()
     table.to_csv(buffer, index=False, float_format="%.4f")
     replace_file(output / "quality.csv", buffer.getvalue().encode())
     summary = {
         "format": "umanet-quality",
         "version": 1,
-        "annotators": rank_annotators(table, model.method, index),
+        "annotators": rank_annotators(table, method, index),
         "images": _images(table),
         "annotations": table.to_dict(orient="records"),
     }
     replace_file(output / "quality.json", (json.dumps(summary, indent=1) + "\n").encode())
-    return table
 
 
 def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from umanet.data.files import new_folder
+from umanet.data.files import whole_folder
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, TaskError
 from umanet.inference.model_file import Model, check_task
-from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
+from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest
 from umanet.inference.tiles import run_in_tiles
 from umanet.types import Case, Prediction, Sample
 
@@ -51,21 +51,31 @@ def predict(
         progress: Called after every case.
 
     Returns:
-        The path of ``predictions.json``, which is written last and lists every file.
+        The path of ``predictions.json``, which lists every file. Nothing is left where something fails.
 
     Raises:
         OutputError: ``output`` is in use, or cannot be written.
         TaskError: An image is not of the kind that the model was trained on.
     """
-    new_folder(output)
-    entries: dict[str, CaseFiles] = {}
-    for sample in cases:
-        probabilities = predict_case(model, sample).probabilities[0]
-        entries[sample.case] = write_case(sample.case, probabilities, sample.geometry, model.classes, output)
-        if progress:
-            progress(len(entries), total)
     made_by = {"method": model.config.method, "sha256": model.digest}
-    return write_manifest(entries, model.classes, made_by, output)
+    with whole_folder(output) as place:
+        entries: dict[str, CaseFiles] = {}
+        for sample in cases:
+            _refuse_twice(sample.case, entries)
+            probabilities = predict_case(model, sample).probabilities[0]
+            entries[sample.case] = write_case(sample.case, probabilities, sample.geometry, model.classes, place)
+            if progress:
+                progress(len(entries), total)
+        write_manifest(entries, model.classes, made_by, place)
+    return output / MANIFEST
+
+
+def _refuse_twice(case: str, entries: dict[str, CaseFiles]) -> None:
+    if case in entries:
+        raise DatasetError(
+            f"Two images named {case!r} found, different names expected, because outputs are named as images. "
+            "Rename one, or predict them apart."
+        )
 
 
 def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tuple[list[Case], Iterable[Sample]]:

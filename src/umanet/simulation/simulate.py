@@ -1,10 +1,7 @@
 """A data set whose annotators are simulated, from any images of which the truth is known."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from umanet.data.files import new_folder, replace_file
+from umanet.data.files import replace_file, whole_folder
 from umanet.data.formats import NIFTI, TIFF, suffix_of
 from umanet.data.geometry import resample, resample_labels, working_shape
 from umanet.data.images import file_name, read_image, read_labels, write_labels
@@ -21,7 +18,7 @@ from umanet.data.index import ClassDefinition, DatasetIndex, read_index, write_i
 from umanet.data.pictures import write_picture
 from umanet.data.sources import folder
 from umanet.data.splits import split_index
-from umanet.errors import ConfigError, DatasetError, OutputError
+from umanet.errors import ConfigError, DatasetError
 from umanet.simulation.annotators import Labels
 from umanet.simulation.scenarios import (
     WRONG,
@@ -80,7 +77,7 @@ def simulate(
     """
     group = find_scenario(scenario)
     output = output.resolve()
-    with _whole_folder(output) as place:
+    with whole_folder(output) as place:
         index = _index(images, truth, place, classes, patient_pattern)
         _refuse_nifti(index, longest_side)
         counts, limit = _limit(fractions, limit, len(index.cases))
@@ -200,25 +197,3 @@ def _record(group: Scenario, cases: Sequence[str], seed: int) -> dict[str, Any]:
         "bad_day_cases": [case for case in cases if has_bad_day(group, case, seed)],
         "drawn_by": {case: {d.name: d.drawn_by for d in plan_case(group, case, seed)} for case in cases},
     }
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder beside ``output`` that takes its place when the block succeeds."""
-    existed = output.exists()
-    new_folder(output)
-    try:
-        place = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".writing-{output.name}-"))
-        place.chmod(output.stat().st_mode)
-        try:
-            yield place
-            output.rmdir()
-            place.rename(output)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-    except BaseException as error:
-        if not existed and output.is_dir() and not any(output.iterdir()):
-            output.rmdir()
-        if isinstance(error, OSError):
-            raise OutputError(f"{output} cannot be written: {error.strerror}. Choose another output.") from None
-        raise

@@ -1,7 +1,10 @@
 """One run from a data set and a configuration to a run folder with a released model."""
 
 import logging
+import signal
+import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from umanet.config import RunConfig, read_config, write_config
 from umanet.data.geometry import working_shape
@@ -20,6 +23,7 @@ from umanet.inference.model_file import DESCRIPTION, save_model
 from umanet.methods import Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
+from umanet.training.metrics_file import metrics_logger
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.types import Case
 
@@ -164,7 +168,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         precision=_precision(options.precision, config.device),
         gradient_clip_val=options.clip,
         logger=[
-            CSVLogger(run, name=None, version="", flush_logs_every_n_steps=1),
+            metrics_logger(run),
             TensorBoardLogger(run, name=None, version="tensorboard"),
         ],
         callbacks=[*checkpoints, *callbacks],
@@ -185,12 +189,17 @@ def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16
 
 
 def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path) -> None:
-    started = time.monotonic()
+    started, on_interrupt = time.monotonic(), signal.getsignal(signal.SIGINT)
     interrupted = False
     try:
-        trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
+        with warnings.catch_warnings():
+            # Of course they exist when a run is resumed.
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
         interrupted = True
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C switched off
     if interrupted or trainer.interrupted:
         kept = (
             f"{run / FOLDER / LAST} is kept" if (run / FOLDER / LAST).exists() else "no checkpoint had been written yet"
