@@ -33,7 +33,8 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: install  ## train on a phantom data set with five annotators and grade them; results in demo/
+demo: install  ## train on a phantom data set with five annotators and grade them; makes demo/ anew
+	@rm -rf demo
 	@$(BIN)/umanet demo --output demo
 
 test: lint pytest-quick  ## ruff, pyright, import-linter and the quick tests
