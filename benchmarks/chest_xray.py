@@ -43,8 +43,8 @@ def report(done: list[Trial]) -> list[str]:
         (group, name): [t for t in done if (t.group, t.name) == (group, name)] for group in groups for name in names
     }
     lines = [
-        f"Cases: {sizes}. Seeds: {seeds}. Dice of the test cases against the truth, at the files' 256 x 256 pixels; the network",
-        "sees 64 x 64. Mean with a 95 % bootstrap interval over seeds and patients.",
+        f"Cases: {sizes}. Seeds: {seeds}. Dice of the test cases against the truth, at the files' 256 x 256 pixels;",
+        "the network sees 64 x 64. Mean with a 95 % bootstrap interval over seeds and patients.",
         "",
         "| method | " + " | ".join(groups) + " |",
         "|---" * (len(groups) + 1) + "|",
@@ -67,9 +67,10 @@ def grading_table(chosen: dict[tuple[str, str], list[Trial]], groups: list[str])
     measures = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_spearman")
     lines = [
         "",
-        "UMA-Net (graded by image) on the *training* annotations, mean over seeds (lowest to highest seed): Dice of the",
-        "image-aware consensus against the truth; AUROC of uncertainty against wrong pixels (whole image, mean over cases);",
-        "AUROC with which a low quality finds annotations whose Dice is below 0.6; rank correlation of quality and Dice.",
+        "UMA-Net (graded by image) on the *training* annotations, mean over seeds (lowest to highest seed): Dice of",
+        "the image-aware consensus against the truth; AUROC of uncertainty against wrong pixels (whole image, mean",
+        "over cases); AUROC with which a low quality finds annotations whose Dice is below 0.6; rank correlation of",
+        "quality and Dice.",
         "",
         "| scenario | " + " | ".join(measure.replace("_", " ") for measure in measures) + " |",
         "|---" * (len(measures) + 1) + "|",

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from trials import Trial, difference, do_all, interval, show, simulate_all, values, write_report
 
-
 METHODS = ("truth", "majority", "staple", "uma-net")
 COUNTS = {"train": 80, "validation": 10, "test": 60}
 
@@ -33,8 +32,8 @@ def report(done: list[Trial]) -> list[str]:
         (group, name): [t for t in done if (t.group, t.name) == (group, name)] for group in groups for name in METHODS
     }
     lines = [
-        f"Cases: {COUNTS}. Seeds: {sorted({trial.seed for trial in done})}. Mean Dice of both foreground classes against the",
-        "truth, test cases; 95 % bootstrap interval over seeds and patients.",
+        f"Cases: {COUNTS}. Seeds: {sorted({trial.seed for trial in done})}. Mean Dice of both foreground classes",
+        "against the truth, test cases; 95 % bootstrap interval over seeds and patients.",
         "",
         "| method | " + " | ".join(groups) + " |",
         "|---" * (len(groups) + 1) + "|",

@@ -50,9 +50,10 @@ def report(done: list[Trial]) -> list[str]:
     sizes = {split: len(index.select(split)) for split in FRACTIONS}
     seeds = sorted({trial.seed for trial in done})
     lines = [
-        f"Cases: {sizes} (split by patient). Seeds: {seeds}. Test cases against their four annotations: RIGA soft Dice, mean",
-        "Dice over annotators, ECE and Brier in the dilated union of annotations and prediction. Mean with a 95 % bootstrap",
-        "interval over seeds and patients. ECE here is the mean of single cases' ECE, which is larger than a pooled one.",
+        f"Cases: {sizes} (split by patient). Seeds: {seeds}. Test cases against their four annotations: RIGA soft",
+        "Dice, mean Dice over annotators, ECE and Brier in the dilated union of annotations and prediction. Mean with",
+        "a 95 % bootstrap interval over seeds and patients. ECE is the mean of single cases' ECE, which is larger than",
+        "a pooled one.",
         "",
         "| method | " + " | ".join(metric.replace("_", " ") for metric in METRICS) + " |",
         "|---" * (len(METRICS) + 1) + "|",
