@@ -47,7 +47,8 @@ def trials(arguments: argparse.Namespace) -> list[Trial]:
 def report(done: list[Trial]) -> list[str]:
     lines = [
         "28 photographs of 14 patients, split by patient 0.6 / 0.1 / 0.3; seeds "
-        f"{sorted({t.seed for t in done})}. Test cases against both observers; 95 % bootstrap interval over seeds and patients (few: the intervals are wide).",
+        f"{sorted({t.seed for t in done})}. Test cases against both observers;",
+        "95 % bootstrap interval over seeds and patients (few: the intervals are wide).",
         "",
         "| method | " + " | ".join(metric.replace("_", " ") for metric in METRICS) + " |",
         "|---" * (len(METRICS) + 1) + "|",
