@@ -1,0 +1,58 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from umanet.cli.model import Device, open_model
+from umanet.cli.terminal import progress, say
+from umanet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Make one label map per case out of all its annotations, ready for any other trainer."""
+
+    dataset: tyro.conf.Positional[Path]
+    """A dataset.json."""
+    how: Annotated[str, tyro.conf.arg(name="with", metavar="FUSION|RUN")]
+    """majority, staple, mean, union, intersection, random, single; or a run folder: then the image-aware consensus,
+    which weights every annotation by its reliability at every voxel."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """A new folder: labels, probabilities, entropy, and a dataset.json whose only annotator is the consensus."""
+    ties: Literal["background", "lowest", "highest", "split"] | None = None
+    """majority: what a voxel gets where classes tie. Default: the lowest class among them."""
+    annotator: str | None = None
+    """single: whose annotations to take."""
+    seed: int | None = None
+    """random: of the draws."""
+    split: str | None = None
+    """Only the cases of this split."""
+    device: Device = "auto"
+    """Where a run's network computes."""
+
+    def run(self) -> None:
+        from umanet.consensus import fuse_dataset
+        from umanet.data.index import read_index
+        from umanet.fusion import FUSIONS
+
+        index = read_index(self.dataset)
+        how = self.how if self.how in FUSIONS else open_model(_run_folder(self.how), self.device, grading=True)
+        with progress("Fusing") as report:
+            fused = fuse_dataset(
+                index, how, self.output, split=self.split, options=self._options(), progress=report
+            )  # fmt: skip
+        say(f"One consensus for each of {len(fused.cases)} cases in {self.output}, with its own dataset.json.")
+
+    def _options(self) -> dict[str, Any]:
+        given = {"ties": self.ties, "annotator": self.annotator, "seed": self.seed}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def _run_folder(name: str) -> Path:
+    """Raises: ConfigError: Neither a fusion nor a folder."""
+    from umanet.fusion import FUSIONS
+
+    if not Path(name).is_dir():
+        raise ConfigError(f"--with {name} found, one of {', '.join(FUSIONS)} or a run folder expected. Check the name.")
+    return Path(name)

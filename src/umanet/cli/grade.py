@@ -1,0 +1,41 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from umanet.cli.model import Device, open_model
+from umanet.cli.terminal import print_table, progress, say
+
+SHOWN = 5
+COLUMNS = ("case", "annotator", "quality", "low", "doubtful_voxels", "where")
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Grade every annotation: how doubtful it is, and where. Works for new annotations of new images too."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    """A run that was trained with uma-net."""
+    dataset: tyro.conf.Positional[Path]
+    """A dataset.json."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """A new folder for quality.csv (worst first), quality.json and uncertainty maps."""
+    split: str | None = None
+    """Only the cases of this split."""
+    no_maps: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write no uncertainty maps."""
+    device: Device = "auto"
+    """Where the network computes."""
+
+    def run(self) -> None:
+        from umanet.data.index import read_index
+        from umanet.grading import grade
+
+        index = read_index(self.dataset)
+        model = open_model(self.run_folder, self.device, grading=True)
+        with progress("Grading") as report:
+            table = grade(model, index, self.output, split=self.split, maps=not self.no_maps, progress=report)
+        rows = [{name: row[name] for name in COLUMNS} for row in table.head(SHOWN).round(3).to_dict(orient="records")]
+        print_table(rows, f"The {len(rows)} worst of {len(table)} annotations")
+        say(f"All of them, worst first, in {self.output / 'quality.csv'}; annotators ranked in quality.json.")

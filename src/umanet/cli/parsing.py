@@ -1,0 +1,61 @@
+"""Command lines to commands; what is wrong with one is said in a line."""
+
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
+
+import tyro
+
+from umanet.errors import ConfigError
+
+BOX = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│]|^[ ─+|-]*$", re.MULTILINE)
+RULE = re.compile(r"^[╭│| +]*─{2,}", re.MULTILINE)
+HELP_TEXT = re.compile(r"^│ {9,}.*$", re.MULTILINE)
+FLAG = re.compile(r"^--[\w.-]+|(?<=, )--[\w.-]+", re.MULTILINE)
+
+
+def parse(kind: Any, arguments: Sequence[str], prog: str, description: str) -> Any:
+    """The command that the arguments make.
+
+    Raises:
+        ConfigError: An unknown, missing or unusable command, flag or value.
+        SystemExit: Help was asked for and printed.
+    """
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(kind, args=arguments, prog=prog, description=description, config=(tyro.conf.DisallowNone,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise ConfigError(one_line(complaint.getvalue(), f"{prog} {' '.join(arguments[:1])}")) from None
+
+
+def one_line(box: str, called: str) -> str:
+    """The essence of what tyro draws: its message, the flag or command that may be meant, and where help is.
+
+    Args:
+        box: As drawn for a terminal.
+        called: The program, with its command.
+    """
+    first, *others = (_plain(part) for part in RULE.split(HELP_TEXT.sub("", box)) if _plain(part))
+    title, _, message = first.partition("\n")
+    message = message or title
+    near = next((flag for part in others for flag in FLAG.findall(part)), None) if "Unrec" in message else None
+    unknown = re.search(r"options: ([\w-]+)$", message)
+    known = re.search(r"Available subcommands: (.+)", others[0] if others else "", re.DOTALL)
+    if near is None and unknown and known:
+        commands = re.findall(r"[\w-]+", known[1])
+        near = next(iter(difflib.get_close_matches(unknown[1], commands, n=1)), None)
+        message += "" if near else f", expected one of {', '.join(commands)}"
+    program = called if "subcommand" not in box else called.split()[0]
+    hint = f" Did you mean {near}?" if near else ""
+    return f"{' '.join(message.split()).rstrip('.')}.{hint} See {program} --help."
+
+
+def _plain(text: str) -> str:
+    lines = (BOX.sub("", line).strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,60 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from umanet.cli.model import Device, open_model
+from umanet.cli.terminal import next_step, progress, say
+from umanet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from umanet.inference.model_file import Model
+    from umanet.types import Sample
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict label maps, probabilities and entropy, in the images' own geometry and file type."""
+
+    run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    """A trained run."""
+    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET|IMAGE...")]
+    """A dataset.json, or image files."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """A new folder for what is predicted."""
+    split: str | None = None
+    """Only the cases of this split of the data set."""
+    device: Device = "auto"
+    """Where the network computes."""
+
+    def run(self) -> None:
+        from umanet.inference.predict import predict
+
+        model = open_model(self.run_folder, self.device)
+        total, samples = self._samples(model)
+        with progress("Predicting") as report:
+            predict(model, samples, self.output, total=total, progress=report)
+        say(f"Labels, probabilities and entropy of {total} cases in {self.output}.")
+        if self._dataset:
+            split = ("--split", self.split) if self.split else ()
+            next_step("evaluate", self.output, self._dataset, *split)
+
+    @property
+    def _dataset(self) -> Path | None:
+        return self.inputs[0] if len(self.inputs) == 1 and self.inputs[0].suffix == ".json" else None
+
+    def _samples(self, model: "Model") -> "tuple[int, Iterable[Sample]]":
+        from umanet.data.index import read_index
+        from umanet.inference.predict import samples_of_images, samples_of_index
+
+        if self._dataset:
+            cases, samples = samples_of_index(model, read_index(self._dataset), self.split)
+            return len(cases), samples
+        if self.split:
+            raise ConfigError(f"--split {self.split} found with images, a dataset.json expected. Leave --split out.")
+        if not self.inputs:
+            raise ConfigError("No image found, image files or a dataset.json expected after the run. Name some.")
+        return len(self.inputs), samples_of_images(model, list(self.inputs))

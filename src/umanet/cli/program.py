@@ -1,0 +1,88 @@
+"""The program ``umanet``: its commands, and what becomes of the errors that users can mend."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+import tyro
+
+from umanet.cli.check import Check
+from umanet.cli.demo import Demo
+from umanet.cli.evaluate import Evaluate
+from umanet.cli.fuse import Fuse
+from umanet.cli.grade import Grade
+from umanet.cli.import_ import Import
+from umanet.cli.parsing import parse
+from umanet.cli.predict import Predict
+from umanet.cli.simulate import Simulate
+from umanet.cli.terminal import quiet_others, say
+from umanet.cli.train import Train
+from umanet.errors import UmanetError
+
+FAILED = 2
+"""Exit code of everything that a user can mend, and of Ctrl-C."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
+
+Commands = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Grade, tyro.conf.subcommand("grade")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+class Command(Protocol):
+    """Every command: the arguments are its fields. ``run`` returns an exit code; None is 0."""
+
+    def run(self) -> int | None: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: Without the program's name; by default those that the process was started with.
+
+    Returns:
+        The exit code: 0 done, 1 ``check`` found errors, 2 something that the user can mend, or Ctrl-C. Any other
+        exception is a fault of ours and keeps its traceback.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        with quiet_others():
+            command: Command = parse(Commands, arguments, "umanet", DESCRIPTION)
+            code = command.run() or 0
+            sys.stdout.flush()
+            return code
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except UmanetError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("Interrupted. Nothing half-written was left.")
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); without this, Python complains again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return _fail(f"{error.filename or 'The output'} cannot be written: {error.strerror}. Make room.")
+
+
+DESCRIPTION = """Medical image segmentation learned from several annotations per image.
+
+The usual order: import, check, train, predict, grade, evaluate. `umanet COMMAND --help` has the details;
+`umanet demo` shows everything on made-up data."""
+
+
+def _fail(message: str) -> int:
+    say(f"umanet: {' '.join(message.split())}")
+    return FAILED

@@ -1,0 +1,73 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from umanet.cli.model import check_device
+from umanet.cli.overrides import ConfigFlags
+from umanet.cli.terminal import next_step, progress, say
+from umanet.config import RunConfig, build_config, merge, read_toml
+from umanet.errors import DatasetError
+
+if TYPE_CHECKING:
+    from umanet.data.index import DatasetIndex
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network on all annotations of a data set: the preset, then run.toml, then flags decide."""
+
+    dataset: tyro.conf.Positional[Path]
+    """A dataset.json with the splits train and validation."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The run folder to make."""
+    config: Path | None = None
+    """A TOML file with any of the options below. With --resume, by default that of the run."""
+    resume: Literal["never", "auto", "must"] = "never"
+    """never: the run folder must be new. auto: go on where there is a checkpoint. must: refuse to start afresh."""
+    skip_check: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Do not read every file before training."""
+    options: Annotated[ConfigFlags, tyro.conf.arg(name="")] = field(default_factory=dict)
+
+    def run(self) -> None:
+        from umanet.data.index import read_index
+        from umanet.training import train
+        from umanet.training.progress import StepReports
+
+        index = read_index(self.dataset)
+        config = self.build_config(index.spatial_dims)
+        check_device(config.device)
+        if not self.skip_check:
+            _refuse_errors(index, self.dataset)
+        with progress("Training") as report:
+            train(config, index, self.output, resume=self.resume, callbacks=[StepReports(report)])
+        say(f"The model is in {self.output}: model.json, model.safetensors, run.toml, metrics.csv.")
+        next_step("predict", self.output, self.dataset, "--split", "test", "-o", "predictions")
+
+    def build_config(self, spatial_dims: int) -> RunConfig:
+        """The configuration that file and flags make. A fault is reported with the place that it came from."""
+        file = self.config
+        if file is None and self.resume != "never" and (self.output / "run.toml").exists():
+            file = self.output / "run.toml"
+        values: dict[str, Any] = {} if file is None else read_toml(file)
+        build_config(values, spatial_dims, str(file))
+        return build_config(merge(values, self.options), spatial_dims, "the flags")
+
+
+def _refuse_errors(index: "DatasetIndex", path: Path) -> None:
+    """Raises: DatasetError: Training or validation cases have errors; the first is named."""
+    from umanet.data.check import check
+
+    cases = tuple(case for case in index.cases if case.split in ("train", "validation"))
+    if not cases:
+        return  # train() says what is missing
+    with progress("Checking") as report:
+        found = check(index.model_copy(update={"cases": cases}), progress=report)
+    if not found.ok:
+        first, count = found.problems[0], found.count("error")
+        where = "/".join(part for part in (first.case, first.annotator) if part)
+        raise DatasetError(
+            f"{where + ': ' if where else ''}{first.message} ({count} {'error' if count == 1 else 'errors'} in all; "
+            f"'umanet check {path}' lists them.)"
+        )
