@@ -1,6 +1,9 @@
 """The loaders of a run: endless seeded draws for training, whole cases for validation."""
 
+from typing import Any
+
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader
 
 from umanet.config import RunConfig
@@ -48,6 +51,10 @@ class RunData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=_as_is)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # Whole cases of the validation stay in main memory: tiles are moved one at a time.
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
 
 def _as_is(sample: Sample) -> Sample:

@@ -55,10 +55,6 @@ class TrainingModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self.log_dict({name: float(value) for name, value in self.method.monitor().items()})
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        # Whole cases of the validation stay in main memory: tiles are moved one at a time.
-        return batch.to(device) if isinstance(batch, Batch) else batch
-
     def configure_optimizers(self) -> Any:
         options = self.options
         optimizer = torch.optim.AdamW(

@@ -1,0 +1,23 @@
+"""``metrics.csv`` of a run, which a resumed run goes on with."""
+
+import csv
+import warnings
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger
+
+METRICS = "metrics.csv"
+
+
+def metrics_logger(run: Path) -> CSVLogger:
+    """Lightning's logger, without its habit of deleting (and warning of) what the run has logged before a resume."""
+    path = run / METRICS
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    logger = CSVLogger(run, name=None, version="", flush_logs_every_n_steps=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Experiment logs directory")
+        writer = logger.experiment
+    if before:
+        path.write_text(before, encoding="utf-8")
+        writer.metrics_keys = next(csv.reader(before.splitlines()))
+    return logger

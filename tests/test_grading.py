@@ -1,0 +1,185 @@
+"""Grades of a data set: on the images' own grid, in tables and maps that agree with each other."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from fake_data.arrays import make_method, tiny_config
+from fake_data.discs import ANNOTATORS, write_discs
+from umanet.config import DataOptions
+from umanet.data.images import read_case, read_map
+from umanet.data.transforms import prepare
+from umanet.errors import DatasetError, OutputError, TaskError
+from umanet.grading import for_annotators, grade, grade_case, graded_cases
+from umanet.inference.model_file import load_model, save_model
+from umanet.types import Batch
+
+SHAPES = {2: (20, 26), 3: (10, 12, 8)}
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["2D", "3D"])
+def discs(request, tmp_path_factory):
+    return release(tmp_path_factory.mktemp("discs"), SHAPES[request.param])
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    return release(tmp_path_factory.mktemp("flat"), SHAPES[2])
+
+
+def release(folder, shape, method="uma-net", **options):
+    """Four cases (Carl absent from two), and an untrained model that doubts at random."""
+    index = write_discs(folder, shape, train=3, validation=1, **options)
+    made = make_method(index.task, tiny_config(method))
+    if method == "uma-net":
+        torch.nn.init.normal_(made.uncertainty.out.weight, std=12.0)
+        made.reliability.copy_(torch.tensor([0.6, 0.9, 0.7]))
+    save_model(made, index, tiny_config(method), folder / "run")
+    return index, load_model(folder / "run", grading=method == "uma-net")
+
+
+def test_a_case_is_graded_as_by_the_method(discs):
+    index, model = discs
+    sample = read_case(index.cases[1], index)
+    prepared = prepare(sample, model.config.data, 2)
+    with torch.no_grad():
+        batch = Batch(prepared.image[None], prepared.annotations[None], prepared.present[None])
+        expected = model.method.grade(batch)
+    found = grade_case(model, sample)
+    torch.testing.assert_close(vars(found), vars(expected), equal_nan=True, rtol=1e-4, atol=1e-5)
+    assert found.quality[0].isnan().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("how", ["shrunk", "in tiles"])
+def test_maps_lie_on_the_grid_of_the_image_and_qualities_stay_in_range(discs, how):
+    index, model = discs
+    options = {"longest_side": 9} if how == "shrunk" else {"patch": (8,) * index.spatial_dims}
+    model = replace(model, config=model.config.model_copy(update={"data": DataOptions(**options)}))
+    sample = read_case(index.cases[0], index)
+    grades = grade_case(model, sample)
+    assert grades.uncertainty.shape == (1, 3, *sample.geometry.shape)
+    assert grades.consensus.shape == (1, 2, *sample.geometry.shape)
+    assert grades.uncertainty.min() >= 0
+    assert ((grades.quality > 0) & (grades.quality < 1)).all()
+    torch.testing.assert_close(grades.consensus.sum(1), torch.ones(1, *sample.geometry.shape))
+
+
+def test_what_is_written_agrees_with_the_grades(discs, tmp_path):
+    index, model = discs
+    done = []
+    table = grade(model, index, tmp_path / "out", progress=lambda number, total: done.append((number, total)))
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(table) == sum(len(case.annotations) for case in index.cases) == 10
+    assert table.quality.is_monotonic_increasing
+    maps = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/uncertainty").rglob("*.*"))
+    assert len(maps) == 10
+    for graded in graded_cases(for_annotators(model, index), index):
+        for number, annotator in enumerate(ANNOTATORS):
+            row = table[(table.case == graded.case.id) & (table.annotator == annotator)]
+            assert len(row) == (annotator in graded.case.annotations)
+            if len(row):
+                uncertainty = graded.grades.uncertainty[0, number]
+                assert row.quality.item() == pytest.approx(float(graded.grades.quality[0, number]))
+                assert row.doubtful_voxels.item() == int((uncertainty > np.log(2)).sum())
+                (path,) = (tmp_path / "out" / "uncertainty" / annotator).glob(f"{graded.case.id}.*")
+                wrong = 1 - np.exp(-uncertainty.numpy())
+                np.testing.assert_allclose(read_map(path, index.spatial_dims), wrong, atol=1 / 65535)
+
+
+def test_the_tables_are_read_back(flat, tmp_path):
+    index, model = flat
+    table = grade(model, index, tmp_path / "out", maps=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["quality.csv", "quality.json"]
+    written = pd.read_csv(tmp_path / "out" / "quality.csv", keep_default_na=False)
+    assert list(written.columns) == list(table.columns)
+    np.testing.assert_allclose(written.quality, table.quality, atol=1e-4)
+    summary = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert (summary["format"], summary["version"]) == ("umanet-quality", 1)
+    assert len(summary["annotations"]) == len(table)
+    assert len(summary["images"]) == 4
+    qualities = [entry["image_quality"] for entry in summary["images"]]
+    assert qualities == sorted(qualities)
+
+
+def test_where_points_into_the_largest_doubtful_region(flat, tmp_path):
+    index, model = flat
+    table = grade(model, index, tmp_path / "out", maps=False)
+    found = {(row["case"], row["annotator"]): row["where"] for row in table.to_dict("records")}
+    assert any(found.values())
+    for graded in graded_cases(for_annotators(model, index), index):
+        for number, annotator in enumerate(ANNOTATORS):
+            where = found.get((graded.case.id, annotator))
+            if where:
+                assert graded.grades.uncertainty[0, number][tuple(map(int, where.split()))] > np.log(2)
+            elif where == "":
+                assert not (graded.grades.uncertainty[0, number] > np.log(2)).any()
+
+
+def test_annotators_are_ranked_by_their_reliability(flat, tmp_path):
+    index, model = flat
+    grade(model, index, tmp_path / "out", maps=False)
+    ranked = json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"]
+    assert [(entry["annotator"], entry["reliability"]) for entry in ranked] == [
+        ("bert", 0.9),
+        ("carl", 0.7),
+        ("anna", 0.6),
+    ]
+    assert [entry["annotations"] for entry in ranked] == [4, 2, 4]
+
+
+def test_anonymous_annotators_are_ranked_by_mean_quality(tmp_path):
+    index, model = release(tmp_path, SHAPES[2], identified=False)
+    grade(model, index, tmp_path / "out", maps=False)
+    ranked = json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"]
+    qualities = [entry["mean_quality"] for entry in ranked]
+    assert qualities == sorted(qualities, reverse=True)
+    assert {entry["reliability"] for entry in ranked} == {None}
+
+
+def test_annotators_of_another_data_set_are_found_by_name(flat):
+    index, model = flat
+    other = index.model_copy(update={"annotators": ("carl", "dora", "bert", "anna")})
+    known = grade_case(model, read_case(index.cases[0], index))
+    found = grade_case(for_annotators(model, other), read_case(index.cases[0], other))
+    torch.testing.assert_close(found.uncertainty[0, [3, 2, 0]], known.uncertainty[0])
+    assert found.quality[0, 1].isnan()
+
+
+def test_an_empty_annotation_is_graded_and_said_to_be_empty(tmp_path):
+    index, model = release(tmp_path, SHAPES[2])
+
+    Image.new("L", SHAPES[2][::-1]).save(index.cases[0].annotations["anna"])
+    table = grade(model, index, tmp_path / "out", maps=False)
+    assert table[table["empty"]][["case", "annotator"]].to_numpy().tolist() == [["disc0", "anna"]]
+
+
+def test_cases_that_nobody_annotated_are_left_out(flat, tmp_path):
+    index, model = flat
+    bare = index.model_copy(update={"cases": (replace(index.cases[0], annotations={}), *index.cases[1:])})
+    assert set(grade(model, bare, tmp_path / "out", maps=False).case) == {"disc1", "disc2", "disc3"}
+
+
+def test_only_the_split_that_is_asked_for_is_graded(flat, tmp_path):
+    index, model = flat
+    assert set(grade(model, index, tmp_path / "out", split="validation", maps=False).case) == {"disc3"}
+    with pytest.raises(DatasetError, match="No annotation found in split 'test' of 'discs'"):
+        grade(model, index, tmp_path / "other", split="test")
+
+
+def test_a_model_that_cannot_grade_is_refused(tmp_path):
+    index, model = release(tmp_path, SHAPES[2], method="majority")
+    with pytest.raises(TaskError, match=r"'majority' cannot grade annotations\. Train with --method uma-net"):
+        grade(model, index, tmp_path / "out")
+
+
+def test_a_folder_in_use_is_not_overwritten(flat, tmp_path):
+    index, model = flat
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="a new or empty folder expected"):
+        grade(model, index, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -1,0 +1,161 @@
+"""A run from a data set to a released model, and the same after a resume."""
+
+import csv
+import json
+import logging
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fake_data.arrays import tiny_config
+from fake_data.discs import write_discs
+from umanet.config import DataOptions, TrainerOptions, read_config
+from umanet.errors import DatasetError, Interrupted, RunError
+from umanet.inference.model_file import GRADING, WEIGHTS, load_model
+from umanet.methods import METHODS
+from umanet.training import plan, train
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    return write_discs(tmp_path_factory.mktemp("discs"))
+
+
+def short_config(method="uma-net", **trainer):
+    options = TrainerOptions(**{"max_steps": 6, "batch_size": 2, "validate_every": 2, **trainer})
+    return tiny_config(method).model_copy(update={"trainer": options, "device": "cpu"})
+
+
+class StopAt(pl.Callback):
+    """Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *arguments):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def weights(run):
+    files = [run / name for name in (WEIGHTS, GRADING) if (run / name).exists()]
+    return {name: value for file in files for name, value in load_file(file).items()}
+
+
+def losses_logged(run):
+    with (run / "metrics.csv").open() as file:
+        return [(row["epoch"], row["loss/total"]) for row in csv.DictReader(file) if row["loss/total"]]
+
+
+@pytest.fixture(scope="module")
+def run(index, tmp_path_factory):
+    return train(short_config(), index, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_run_holds_all_that_was_decided_and_a_model(run, index):
+    config = read_config(run / "run.toml")
+    assert config.data.patch == (20, 26)
+    assert config == plan(short_config(), index, index.select("train"))
+    assert load_model(run, grading=True).config == config
+    assert json.loads((run / "model.json").read_text())["task"]["annotators"] == ["anna", "bert", "carl"]
+
+
+def test_a_run_logs_every_term_and_the_validation(run):
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("loss/segmentation", "loss/auxiliary", "loss/uncertainty", "loss/total", "validation/soft_dice"):
+        assert [row[name] for row in rows if row.get(name)], name
+    scores = [float(row["validation/soft_dice"]) for row in rows if row["validation/soft_dice"]]
+    assert len(scores) == 3
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_the_same_seed_gives_the_same_weights(run, index, tmp_path):
+    again = train(short_config(), index, tmp_path / "again")
+    torch.testing.assert_close(weights(again), weights(run), rtol=0, atol=0, equal_nan=True)
+    other = train(short_config().model_copy(update={"seed": 1}), index, tmp_path / "other")
+    assert any(not torch.equal(value, weights(run)[name]) for name, value in weights(other).items())
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_an_interrupted_run_goes_on_to_the_same_weights(run, index, tmp_path, step):
+    half = tmp_path / "half"
+    with pytest.raises(Interrupted, match=rf"Interrupted at step {step} of 6: .*Go on with --resume auto"):
+        train(short_config(), index, half, callbacks=[StopAt(step)])
+    assert not (half / "model.json").exists()
+    train(short_config(), index, half, resume="auto")
+    assert losses_logged(half) == losses_logged(run)
+    torch.testing.assert_close(weights(half), weights(run), rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_finished_run_is_left_alone_by_resume(run, index):
+    before = (run / WEIGHTS).stat().st_mtime_ns
+    assert train(short_config(), index, run, resume="must") == run
+    assert (run / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_run_that_exists_is_not_overwritten(run, index):
+    with pytest.raises(RunError, match="exists already, a new one expected"):
+        train(short_config(), index, run)
+
+
+def test_resume_must_have_something_to_resume(index, tmp_path):
+    with pytest.raises(RunError, match=r"No checkpoints/last\.ckpt found in .*Check the path, or start afresh"):
+        train(short_config(), index, tmp_path / "nothing", resume="must")
+
+
+def test_a_run_is_resumed_with_its_own_settings_only(run, index):
+    with pytest.raises(RunError, match=r"Another configuration found in .*run\.toml \(differs in: trainer\)"):
+        train(short_config(max_steps=8), index, run, resume="auto")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "uma-net"])
+def test_every_baseline_trains(index, tmp_path, method):
+    run = train(short_config(method, max_steps=2), index, tmp_path / "run")
+    assert load_model(run).config.method == method
+
+
+def test_the_best_weights_are_released_when_asked(index, tmp_path):
+    run = train(short_config("majority", release="best"), index, tmp_path / "run")
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, value in load_file(run / WEIGHTS).items():
+        assert torch.equal(value, best[f"method.{name}"])
+
+
+def test_the_patch_is_the_median_image_up_to_the_largest(index):
+    training = index.select("train")
+    assert plan(short_config(), index, training).data.patch == (20, 26)
+    small = short_config().model_copy(update={"data": DataOptions(largest_patch=17)})
+    assert plan(small, index, training).data.patch == (16, 16)
+    given = short_config().model_copy(update={"data": DataOptions(patch=(8, 12))})
+    assert plan(given, index, training).data.patch == (8, 12)
+
+
+def test_single_takes_the_annotator_with_the_most_cases(index):
+    reordered = index.model_copy(update={"annotators": ("carl", "bert", "anna")})
+    found = plan(short_config("single"), reordered, reordered.select("train"))
+    assert found.fusion.annotator == "bert"
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_cases_is_refused(index, tmp_path, split):
+    cases = tuple(replace(case, split="test") if case.split == split else case for case in index.cases)
+    with pytest.raises(DatasetError, match=f"No case in split '{split}'"):
+        train(short_config(), index.model_copy(update={"cases": cases}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_with_the_truth_needs_the_truth(index, tmp_path):
+    cases = tuple(replace(case, truth=None) for case in index.cases)
+    with pytest.raises(DatasetError, match="No training case of 'discs' has what 'truth' learns from"):
+        train(short_config("truth"), index.model_copy(update={"cases": cases}), tmp_path / "run")
+
+
+def test_a_dead_uncertainty_module_is_reported(index, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("umanet.methods.uma_net.UMANet.monitor", lambda self: {"reliability_where_disputed": 0.99})
+    with caplog.at_level(logging.WARNING, "umanet"):
+        train(short_config(max_steps=2), index, tmp_path / "run")
+    assert "reliable (0.990) even where they disagree" in caplog.text
