@@ -18,8 +18,8 @@ COUNTS = {"train": 160, "validation": 24, "test": 148}
 def trials(arguments: argparse.Namespace) -> list[Trial]:
     wanted = {
         (scenario, seed): arguments.work / f"{scenario}-{seed}" / "data" / "dataset.json"
-        for seed in arguments.seeds
         for scenario in arguments.scenarios
+        for seed in arguments.seeds
     }
     simulate_all(arguments.data, wanted, COUNTS, arguments.processes)
     planned = []

@@ -24,6 +24,7 @@ class Folder:
     def __init__(self, path, geometry, classes=LUNG):
         self.path, self.geometry, self.classes = path, geometry, classes
         self.predictions, self.cases, self.entries = path / "predictions", [], {}
+        self.predicted_split = None
 
     def write(self, kind, name, labels):
         path = self.path / kind / file_name(name, self.geometry)
@@ -72,6 +73,7 @@ class Folder:
             "version": 1,
             "classes": [definition.name for definition in self.classes],
             "model": {},
+            "split": self.predicted_split,
             "cases": self.entries,
         }
         (self.predictions / "predictions.json").write_text(json.dumps(manifest))
@@ -316,3 +318,14 @@ def test_labels_of_another_shape_are_refused(flat):
     flat.write("predictions/labels", "a", [1] * 4)
     with pytest.raises(GeometryError, match=r"shape \(2, 2\) and shape \(4, 1\)"):
         flat.evaluate()
+
+
+def test_the_split_that_was_predicted_is_the_one_that_is_scored(flat):
+    flat.add("seen", [0, 0, 0, 0], truth=[1, 1, 1, 1], split="train")
+    del flat.entries["seen"]
+    flat.add("new", [1, 1, 0, 0], truth=[1, 1, 0, 0], split="test")
+    flat.predicted_split = "test"
+    found = flat.evaluate()
+    assert found.protocol["split"] == "test" and [row["case"] for row in found.cases] == ["new"]
+    with pytest.raises(DatasetError, match="No prediction of 1 of 1 cases"):
+        flat.evaluate(split="train")

@@ -70,7 +70,7 @@ def fuse_dataset(
             written[sample.case] = write_case(sample.case, probabilities, sample.geometry, index.classes, place)
             if progress:
                 progress(len(written), len(cases))
-        write_manifest(written, index.classes, made_by, place)
+        write_manifest(written, index.classes, made_by, place, split=split)
         new = tuple(_with_consensus(cases[name], place / files["labels"]) for name, files in written.items())
         write_index(index.model_copy(update={"annotators": (CONSENSUS,), "cases": new}), place / "dataset.json")
     return read_index(output / "dataset.json")

@@ -120,7 +120,7 @@ def evaluate(
             protocol counts the cases that had some.
         index: The data set. Predictions of other cases are not looked at.
         against: None for whatever there is.
-        split: None for all cases.
+        split: None for the split that was predicted, where ``predictions.json`` names one; else all cases.
         region: Where calibration is measured: the ``union`` of all annotations and the prediction with
             ``MARGIN`` voxels around, or the whole ``image``.
         seed: Of the bootstrap.
@@ -132,11 +132,17 @@ def evaluate(
         TaskError: The predictions are of other classes than the data set.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
     """
+    found, predicted_split = _find_predictions(predictions, index)
+    split = split or predicted_split
     cases = index.select(split)
     if not cases:
         raise DatasetError(f"No case found in split {split!r} of {index.name!r}. Evaluate another split.")
     kinds = _kinds(cases, against, index.name)
-    found = _find_predictions(predictions, cases, index)
+    lacking = [case.id for case in cases if case.id not in found]
+    if lacking:
+        raise DatasetError(
+            f"No prediction of {_some(lacking, cases)} found in {predictions}. Predict them, or evaluate another split."
+        )
     rows: list[Row] = []
     for number, case in enumerate(cases, start=1):
         rows += _score_case(case, found[case.id], index, kinds, region)
@@ -178,6 +184,7 @@ class _Manifest(BaseModel):
     format: Literal["umanet-predictions"]
     version: Literal[1]
     classes: tuple[str, ...]
+    split: str | None = None
     cases: dict[str, _Files]
 
 
@@ -197,21 +204,16 @@ def _kinds(cases: list[Case], against: Against | None, name: str) -> tuple[Again
     return kinds
 
 
-def _find_predictions(folder: Path, cases: list[Case], index: DatasetIndex) -> dict[str, _Files]:
+def _find_predictions(folder: Path, index: DatasetIndex) -> tuple[dict[str, _Files], str | None]:
+    """Files by case, and the split that was predicted as a whole, if that is known."""
     manifest = folder / "predictions.json"
     try:
-        found = _read_manifest(manifest, index) if manifest.is_file() else _bare_labels(folder)
+        return _read_manifest(manifest, index) if manifest.is_file() else (_bare_labels(folder), None)
     except OSError as error:
         raise DatasetError(f"No predictions could be read from {folder}: {error.strerror}. Check the path.") from None
-    lacking = [case.id for case in cases if case.id not in found]
-    if lacking:
-        raise DatasetError(
-            f"No prediction of {_some(lacking, cases)} found in {folder}. Predict them, or evaluate another split."
-        )
-    return found
 
 
-def _read_manifest(path: Path, index: DatasetIndex) -> dict[str, _Files]:
+def _read_manifest(path: Path, index: DatasetIndex) -> tuple[dict[str, _Files], str | None]:
     try:
         manifest = _Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -224,13 +226,14 @@ def _read_manifest(path: Path, index: DatasetIndex) -> dict[str, _Files]:
             f"{path}. Evaluate with a data set like the one that the model was trained on."
         )
     folder = path.parent
-    return {
+    files = {
         case: _Files(
             labels=folder / files.labels,
             probabilities={name: folder / file for name, file in files.probabilities.items()},
         )
         for case, files in manifest.cases.items()
     }
+    return files, manifest.split
 
 
 def _bare_labels(folder: Path) -> dict[str, _Files]:

@@ -36,11 +36,10 @@ class Predict:
         model = open_model(self.run_folder, self.device)
         total, samples = self._samples(model)
         with progress("Predicting") as report:
-            predict(model, samples, self.output, total=total, progress=report)
+            predict(model, samples, self.output, total=total, split=self.split, progress=report)
         say(f"Labels, probabilities and entropy of {total} cases in {self.output}.")
         if self._dataset:
-            split = ("--split", self.split) if self.split else ()
-            next_step("evaluate", self.output, self._dataset, *split)
+            next_step("evaluate", self.output, self._dataset)
 
     @property
     def _dataset(self) -> Path | None:

@@ -39,6 +39,7 @@ def predict(
     output: Path,
     *,
     total: int = 0,
+    split: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Predict samples one after the other and write them: labels, one probability map per class, entropy.
@@ -48,6 +49,7 @@ def predict(
         cases: Read lazily: one is in memory at a time.
         output: A folder that does not exist yet, or is empty.
         total: How many cases there are, for ``progress``.
+        split: The split that the cases are, written down for the evaluation.
         progress: Called after every case.
 
     Returns:
@@ -66,7 +68,7 @@ def predict(
             entries[sample.case] = write_case(sample.case, probabilities, sample.geometry, model.classes, place)
             if progress:
                 progress(len(entries), total)
-        write_manifest(entries, model.classes, made_by, place)
+        write_manifest(entries, model.classes, made_by, place, split=split)
     return output / MANIFEST
 
 

@@ -57,13 +57,19 @@ def write_manifest(
     classes: Sequence[ClassDefinition],
     made_by: Mapping[str, str],
     folder: Path,
+    *,
+    split: str | None = None,
 ) -> Path:
-    """Write ``predictions.json``, which lists every file. Written last: a folder without it is not complete."""
+    """Write ``predictions.json``, which lists every file. Written last: a folder without it is not complete.
+
+    ``split`` is the one that was predicted as a whole: evaluation then looks at that one.
+    """
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         "classes": [definition.name for definition in classes],
         "model": dict(made_by),
+        "split": split,
         "cases": dict(cases),
     }
     replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
