@@ -76,25 +76,29 @@ class TrainingDataset(Dataset[Sample]):
 
 
 class EpochSampler(Sampler[Draw]):
-    """A fixed number of draws an epoch, going round the shuffled cases; the same in every process and resume."""
+    """A fixed number of draws an epoch, going round the shuffled cases; the same in every process and resume.
 
-    def __init__(self, num_cases: int, draws: int, seed: int):
-        self.num_cases, self.draws, self.seed, self.epoch = num_cases, draws, seed, 0
+    Args:
+        num_cases: Cases to go round.
+        draws: Draws of an epoch.
+        seed: Of the order.
+        epoch: Asked for the number of the epoch, from 0, whenever one begins.
+    """
+
+    def __init__(self, num_cases: int, draws: int, seed: int, epoch: Callable[[], int]):
+        self.num_cases, self.draws, self.seed, self.epoch = num_cases, draws, seed, epoch
 
     def __len__(self) -> int:
         return self.draws
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[Draw]:
-        first = self.epoch * self.draws
+        epoch = self.epoch()
         turn, order = -1, np.arange(0)
         for position in range(self.draws):
-            now, place = divmod(first + position, self.num_cases)
+            now, place = divmod(epoch * self.draws + position, self.num_cases)
             if now != turn:
                 turn, order = now, np.random.default_rng([self.seed, now]).permutation(self.num_cases)
-            yield self.epoch, position, int(order[place])
+            yield epoch, position, int(order[place])
 
 
 def _bytes(sample: Sample) -> int:

@@ -39,11 +39,16 @@ class RunData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         options, workers = self.config.trainer, self.config.data.workers
-        draws = min(options.validate_every, options.max_steps) * options.batch_size
+        steps = min(options.validate_every, options.max_steps)
+
+        def epoch() -> int:
+            # Not Lightning's own count (set_epoch), which is one too high after a resume.
+            return 0 if self.trainer is None else self.trainer.global_step // steps
+
         return DataLoader(
             self.training,  # type: ignore[arg-type]
             batch_size=options.batch_size,
-            sampler=EpochSampler(len(self.training.cases), draws, self.config.seed),
+            sampler=EpochSampler(len(self.training.cases), steps * options.batch_size, self.config.seed, epoch),
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
