@@ -159,3 +159,10 @@ def test_a_dead_uncertainty_module_is_reported(index, tmp_path, monkeypatch, cap
     with caplog.at_level(logging.WARNING, "umanet"):
         train(short_config(max_steps=2), index, tmp_path / "run")
     assert "reliable (0.990) even where they disagree" in caplog.text
+
+
+def test_loader_processes_do_not_change_the_weights(run, index, tmp_path):
+    config = short_config().model_copy(update={"data": DataOptions(workers=2)})
+    torch.testing.assert_close(
+        weights(train(config, index, tmp_path / "run")), weights(run), rtol=0, atol=0, equal_nan=True
+    )
