@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +13,13 @@ from PIL import Image
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import ANNOTATORS, write_discs
 from umanet.config import DataOptions
-from umanet.data.images import read_case, read_map
+from umanet.data.geometry import from_ras
+from umanet.data.images import read_case, read_image, read_map
 from umanet.data.transforms import prepare
 from umanet.errors import DatasetError, OutputError, TaskError
-from umanet.grading import for_annotators, grade, grade_case, graded_cases
+from umanet.grading import _millimetres, for_annotators, grade, grade_case, graded_cases
 from umanet.inference.model_file import load_model, save_model
-from umanet.types import Batch
+from umanet.types import Batch, Geometry
 
 SHAPES = {2: (20, 26), 3: (10, 12, 8)}
 
@@ -183,3 +185,15 @@ def test_a_folder_in_use_is_not_overwritten(flat, tmp_path):
     with pytest.raises(OutputError, match="a new or empty folder expected"):
         grade(model, index, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_millimetres_are_those_that_a_viewer_of_the_file_shows(tmp_path):
+    affine = nib.affines.from_matvec(np.array([[0, -2.0, 0], [0, 0, 3.0], [-0.5, 0, 0]]), [10, -20, 30])
+    nib.save(nib.Nifti1Image(np.zeros((5, 6, 7), np.float32), affine), tmp_path / "turned.nii.gz")
+    geometry = read_image((tmp_path / "turned.nii.gz",), 3)[1]
+    marked = np.zeros(geometry.shape)
+    marked[2, 4, 1] = 1
+    stored = np.argwhere(from_ras(marked, geometry))[0]
+    expected = nib.affines.apply_affine(affine, stored)
+    np.testing.assert_allclose([float(x) for x in _millimetres((2, 4, 1), geometry).split()], expected, atol=0.05)
+    assert _millimetres((2, 4), geometry) == "" and _millimetres((2, 4, 1), Geometry((5, 6, 7), (1.0, 1.0, 1.0))) == ""

@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from umanet.data.files import replace_file, whole_folder
-from umanet.data.geometry import resample
+from umanet.data.geometry import ras_affine, resample
 from umanet.data.images import file_name, read_case, write_map
 from umanet.data.index import DatasetIndex
 from umanet.data.transforms import prepare
@@ -24,7 +24,7 @@ from umanet.errors import DatasetError, TaskError
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import GradesAnnotations, Method
-from umanet.types import AnnotationGrades, Batch, Case, Sample
+from umanet.types import AnnotationGrades, Batch, Case, Geometry, Sample
 
 # An annotation is doubtful where it is more probably wrong than right: u > log 2.
 DOUBTFUL = float(np.log(2))
@@ -175,6 +175,7 @@ def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any
         if not sample.present[number]:
             continue
         uncertainty = grades.uncertainty[0, number].numpy()
+        where = _where(uncertainty)
         rows.append(
             {
                 "case": case.id,
@@ -184,7 +185,8 @@ def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any
                 "image_quality": float(grades.image_quality[0]),
                 "image_low": bool(grades.image_low[0]),
                 "doubtful_voxels": int((uncertainty > DOUBTFUL).sum()),
-                "where": _where(uncertainty),
+                "where": " ".join(map(str, where)),
+                "where_mm": _millimetres(where, sample.geometry),
                 "empty": not bool((sample.annotations[number] > 0).any()),
                 "patient": case.patient,
                 "split": case.split or "",
@@ -193,15 +195,23 @@ def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any
     return rows
 
 
-def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> str:
-    """Voxel inside the largest doubtful region, at its deepest point: ``"120 88"`` in array order; empty if none."""
+def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> tuple[int, ...]:
+    """Voxel inside the largest doubtful region, at its deepest point, in array order; empty if none."""
     regions = np.asarray(ndimage.label(uncertainty > DOUBTFUL)[0])  # type: ignore[index]
     if not regions.any():
-        return ""
+        return ()
     largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
     depth = np.asarray(ndimage.distance_transform_edt(np.pad(largest, 1)))
     deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1
-    return " ".join(map(str, deepest))
+    return tuple(deepest.tolist())
+
+
+def _millimetres(voxel: tuple[int, ...], geometry: Geometry) -> str:
+    """RAS+ millimetres of a voxel of a 3D image whose file has an affine, as viewers show them; else empty."""
+    affine = ras_affine(geometry)
+    if affine is None or len(voxel) != 3:
+        return ""
+    return " ".join(f"{x:.1f}" for x in (affine @ [*voxel, 1])[:3])
 
 
 def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
