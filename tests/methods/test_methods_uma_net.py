@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from fake_data.arrays import ball, make_batch, make_method, make_task, tiny_config
-from umanet.losses import segmentation_loss
+from umanet.losses import leave_one_out_agreement, segmentation_loss
 from umanet.methods import UMANet
 from umanet.metrics import auroc
 from umanet.types import Batch
@@ -215,6 +215,28 @@ def test_qam_remembers_the_qualities_of_present_annotations():
     kept = method.annotation_quality.remembered
     torch.testing.assert_close(kept[~kept.isnan()], quality[~quality.isnan()], **CLOSE)
     assert int((~method.image_quality.remembered.isnan()).sum()) == 3
+
+
+@pytest.mark.parametrize("kappa", [0.5, 1.0])
+@pytest.mark.parametrize("uncertainty_loss", ["bce", "attenuated"])
+def test_the_uncertainty_loss_is_taken_over_present_annotations_in_the_region(uncertainty_loss, kappa):
+    method, batch = make_uma_net(uncertainty_loss=uncertainty_loss, kappa=kappa, attenuation=0.2), sparse_batch()
+    batch.annotations.zero_()
+    batch.annotations[:, 0, 2, 3] = 1  # absent in the second image: there the region is the whole image
+    with torch.no_grad():
+        method.primary.layers[-1].bias[0] = 50.0  # all background
+        p = method.predict(batch.image).probabilities
+    w = reliability_maps(method, batch)
+    inside = batch.present[..., None, None].expand_as(w).clone()
+    near = torch.zeros(SHAPE, dtype=torch.bool)
+    near[1:4, 2:5] = True  # margin of one
+    inside[[0, 2]] &= near
+    agreement = leave_one_out_agreement(w * batch.present[..., None, None], batch.annotations, p, kappa)
+    if uncertainty_loss == "bce":
+        loss = -(agreement * w.log() + (1 - agreement) * (1 - w).log())
+    else:
+        loss = w * -agreement.log() + 0.2 * -w.log()
+    torch.testing.assert_close(method.loss(batch, 1.0)["uncertainty"].detach(), loss[inside].mean(), **CLOSE)
 
 
 def gradients(method: UMANet, term: torch.Tensor) -> set[str]:
