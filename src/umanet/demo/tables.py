@@ -23,7 +23,7 @@ FILES = {
 }
 OWN_DATA = """umanet import folder my-data -o dataset.json
 umanet check dataset.json
-umanet train dataset.json -o run
+umanet train dataset.json -o run --preset cpu-small
 umanet predict run dataset.json --split test -o predictions
 umanet evaluate predictions dataset.json --split test
 umanet grade run dataset.json -o grades
@@ -48,7 +48,7 @@ def where_and_what_next(output: Path) -> Iterator[RenderableType]:
     yield Text(f"\nEverything lies in {output}", "bold", no_wrap=True, overflow="ignore")
     yield places
     yield Text("\nYour own data: my-data/images/CASE.png, my-data/annotations/ANNOTATOR/CASE.png", "bold")
-    yield Text("(NIfTI and TIFF alike, 2D or 3D; an annotator may lack cases)\n")
+    yield Text("(NIfTI and TIFF alike, 2D or 3D; an annotator may lack cases; with a GPU: --preset small)\n")
     # Commands stand alone at the left margin and are never wrapped, so that they can be copied.
     yield Text("\n".join([*_activation(), OWN_DATA]), "cyan", no_wrap=True, overflow="ignore")
 
@@ -71,7 +71,7 @@ def _networks(findings: Findings) -> Table:
         "the annotators themselves on these images": {
             entry["annotator"]: findings.of_annotator(entry["annotator"], "test") for entry in findings.ranking
         },
-        f"labels made from all annotations of {fused} training images": {
+        f"labels made for the {fused} training images": {
             "consensus by UMA-Net": score_of(findings.consensus["uma-net"]),
             "majority vote": score_of(findings.consensus["majority"]),
         },
@@ -87,8 +87,8 @@ def _networks(findings: Findings) -> Table:
 def _in_words(findings: Findings) -> str:
     gain = findings.gain("uma-net", "majority")
     return (
-        f"UMA-Net minus majority vote, image by image: {gain[0]:+.3f} (95 % interval {gain[1]:+.3f} to {gain[2]:+.3f}\n"
-        "over the choice of test images; another training would differ a little too)."
+        f"UMA-Net minus majority vote, image by image: {gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f}).\n"
+        "Intervals are over the choice of images; another training would differ a little too."
     )
 
 
@@ -115,7 +115,7 @@ def _found(findings: Findings) -> str:
     return (
         f"{gross.mean():.0%} of all {len(gross)} annotations have a true Dice below {GROSS}; of these ten, "
         f"{gross.head(MOST_DOUBTFUL).mean():.0%}.\nQuality finds such annotations with an AUROC of "
-        f"{findings.finds_gross_errors():.2f} (1: always, 0.5: by chance)."
+        f"{findings.finds_gross_errors():.2f} (0.5: by chance)."
     )
 
 
