@@ -9,7 +9,15 @@ import torch
 
 from fake_data.arrays import make_index, make_method, make_task, tiny_config
 from umanet.errors import ModelFileError, TaskError
-from umanet.inference.model_file import DESCRIPTION, GRADING, WEIGHTS, check_task, load_model, save_model
+from umanet.inference.model_file import (
+    DESCRIPTION,
+    GRADING,
+    WEIGHTS,
+    check_task,
+    description_digest,
+    load_model,
+    save_model,
+)
 
 TASK = make_task(classes=3)
 
@@ -27,7 +35,8 @@ def run(tmp_path):
 
 def change_description(run, **values):
     path = run / DESCRIPTION
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    description = json.loads(path.read_text()) | values
+    path.write_text(json.dumps(description | {"sha256": description_digest(description)}))
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, GRADING])
@@ -147,3 +156,10 @@ def test_annotators_matter_only_where_annotations_are_used(run):
     check_task(model, make_index(replace(TASK, annotators=("somebody", "else"))), annotations=True)
     with pytest.raises(TaskError, match="annotators_are_identified"):
         check_task(model, anonymous, annotations=True)
+
+
+def test_a_plausible_change_of_the_description_is_noticed(run):
+    path = run / DESCRIPTION
+    path.write_text(path.read_text().replace('"kappa": 1.0', '"kappa": 2.0'))
+    with pytest.raises(ModelFileError, match="was changed since it was written"):
+        load_model(run)

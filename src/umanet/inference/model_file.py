@@ -64,6 +64,7 @@ def save_model(method: Method, index: DatasetIndex, config: RunConfig, run: Path
     }
     if isinstance(method, GradesAnnotations):
         description["grading"] = {"file": GRADING, "sha256": _write(rest, run / GRADING)}
+    description["sha256"] = description_digest(description)
     replace_file(run / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
 
 
@@ -132,6 +133,12 @@ def _strip(method: Method) -> None:
         delattr(method, name)
 
 
+def description_digest(description: dict[str, Any]) -> str:
+    """SHA-256 of everything that ``model.json`` says, but for this digest itself."""
+    rest = {key: value for key, value in description.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def check_task(model: Model, index: DatasetIndex, *, annotations: bool) -> None:
     """Refuse a data set that the model was not made for.
 
@@ -180,6 +187,8 @@ def _read_description(run: Path) -> dict[str, Any]:
             (description.get("format"), description.get("version")) if isinstance(description, dict) else description
         )
         raise ModelFileError(f"{found} found in {path}, {(FORMAT, VERSION)} expected. Use the umanet that wrote it.")
+    if description.get("sha256") != description_digest(description):
+        raise ModelFileError(f"{path} was changed since it was written: its SHA-256 does not fit. Copy the run anew.")
     return description
 
 
