@@ -48,7 +48,8 @@ def where_and_what_next(output: Path) -> Iterator[RenderableType]:
     yield Text(f"\nEverything lies in {output}", "bold", no_wrap=True, overflow="ignore")
     yield places
     yield Text("\nYour own data: my-data/images/CASE.png, my-data/annotations/ANNOTATOR/CASE.png", "bold")
-    yield Text("(NIfTI and TIFF alike, 2D or 3D; an annotator may lack cases; with a GPU: --preset small)\n")
+    yield Text("(NIfTI and TIFF alike, 2D or 3D; an annotator may lack cases).")
+    yield Text("With a GPU, train with --preset small.\n")
     # Commands stand alone at the left margin and are never wrapped, so that they can be copied.
     yield Text("\n".join([*_activation(), OWN_DATA]), "cyan", no_wrap=True, overflow="ignore")
 
@@ -88,7 +89,7 @@ def _in_words(findings: Findings) -> str:
     gain = findings.gain("uma-net", "majority")
     return (
         f"UMA-Net minus majority vote, image by image: {gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f}).\n"
-        "Intervals are over the choice of images; another training would differ a little too."
+        "Intervals are over the choice of images; another training would differ too."
     )
 
 
