@@ -51,7 +51,7 @@ def _rows(found: "Evaluation") -> list[dict[str, Any]]:
             "mean": _number(row["mean"]),
             "95 %": "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}",
             "cases": row["cases"],
-            "both empty": row["both_empty"],
+            "empty": row["both_empty"],
             "missed": row["missed"],
             "false": row["false"],
         }

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from umanet.cli.model import Device, open_model
-from umanet.cli.terminal import progress, say
+from umanet.cli.terminal import next_step, progress, say
 from umanet.errors import ConfigError
 
 
@@ -43,6 +43,7 @@ class Fuse:
                 index, how, self.output, split=self.split, options=self._options(), progress=report
             )  # fmt: skip
         say(f"One consensus for each of {len(fused.cases)} cases in {self.output}, with its own dataset.json.")
+        next_step("check", self.output / "dataset.json")
 
     def _options(self) -> dict[str, Any]:
         given = {"ties": self.ties, "annotator": self.annotator, "seed": self.seed}

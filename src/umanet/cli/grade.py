@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from umanet.cli.model import Device, open_model
-from umanet.cli.terminal import print_table, progress, say
+from umanet.cli.terminal import next_step, print_table, progress, say
 
 SHOWN = 5
 COLUMNS = ("case", "annotator", "quality", "low", "doubtful_voxels", "where")
@@ -39,3 +39,4 @@ class Grade:
         rows = [{name: row[name] for name in COLUMNS} for row in table.head(SHOWN).round(3).to_dict(orient="records")]
         print_table(rows, f"The {len(rows)} worst of {len(table)} annotations")
         say(f"All of them, worst first, in {self.output / 'quality.csv'}; annotators ranked in quality.json.")
+        next_step("fuse", self.dataset, "--with", self.run_folder, "-o", "consensus")

@@ -11,9 +11,11 @@ import tyro
 
 from umanet.errors import ConfigError
 
-BOX = re.compile(r"\x1b\[[0-9;]*m|[╭╮╰╯│]|^[ ─+|-]*$", re.MULTILINE)
-RULE = re.compile(r"^[╭│| +]*─{2,}", re.MULTILINE)
-HELP_TEXT = re.compile(r"^│ {9,}.*$", re.MULTILINE)
+# tyro draws with lines, or with hyphens where the terminal's encoding has none.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+RULE = re.compile(r"^[╭╰│ ]*[─-]{10,}[╮╯│ ]*$|^╰.*$", re.MULTILINE)
+TITLE = re.compile(r"^╭─ .*$", re.MULTILINE)
+HELP_TEXT = re.compile(r"^[│ ] {9,}.*$", re.MULTILINE)
 FLAG = re.compile(r"^--[\w.-]+|(?<=, )--[\w.-]+", re.MULTILINE)
 
 
@@ -41,12 +43,13 @@ def one_line(box: str, called: str) -> str:
         box: As drawn for a terminal.
         called: The program, with its command.
     """
-    first, *others = (_plain(part) for part in RULE.split(HELP_TEXT.sub("", box)) if _plain(part))
-    title, _, message = first.partition("\n")
+    drawn = TITLE.sub("title\n" + 10 * "─", COLOUR.sub("", box))
+    parts = [part for part in map(_plain, RULE.split(HELP_TEXT.sub("", drawn))) if part]
+    title, message, *others = (*parts, "", "", "")
     message = message or title
     near = next((flag for part in others for flag in FLAG.findall(part)), None) if "Unrec" in message else None
     unknown = re.search(r"options: ([\w-]+)$", message)
-    known = re.search(r"Available subcommands: (.+)", others[0] if others else "", re.DOTALL)
+    known = re.search(r"Available subcommands: (.+)", others[0], re.DOTALL)
     if near is None and unknown and known:
         commands = re.findall(r"[\w-]+", known[1])
         near = next(iter(difflib.get_close_matches(unknown[1], commands, n=1)), None)
@@ -57,5 +60,5 @@ def one_line(box: str, called: str) -> str:
 
 
 def _plain(text: str) -> str:
-    lines = (BOX.sub("", line).strip() for line in text.splitlines())
+    lines = (line.strip(" │") for line in text.splitlines())
     return "\n".join(line for line in lines if line)

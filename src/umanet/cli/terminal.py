@@ -117,14 +117,17 @@ def _lines_now_and_then(title: str) -> Report:
 
 def print_table(rows: list[dict[str, object]], title: str) -> None:
     """A table on standard output; the columns are the keys of the first row."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*map(str, rows[0] if rows else ()), title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in rows[0] if rows else ():
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200, crop=False)
+    # A file has no width that a column must be shortened for.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_text(text: str) -> None:

@@ -43,7 +43,8 @@ class Train:
         with progress("Training") as report:
             train(config, index, self.output, resume=self.resume, callbacks=[StepReports(report)])
         say(f"The model is in {self.output}: model.json, model.safetensors, run.toml, metrics.csv.")
-        next_step("predict", self.output, self.dataset, "--split", "test", "-o", "predictions")
+        split = ("--split", "test") if index.select("test") else ()
+        next_step("predict", self.output, self.dataset, *split, "-o", "predictions")
 
     def build_config(self, spatial_dims: int) -> RunConfig:
         """The configuration that file and flags make. A fault is reported with the place that it came from."""

@@ -1,10 +1,13 @@
 """One run from a data set and a configuration to a run folder with a released model."""
 
 import logging
+import shutil
 import signal
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -75,13 +78,13 @@ def train(
         raise DatasetError(
             f"No training case of {index.name!r} has what {config.method!r} learns from. Use another method."
         )
-    (run / FOLDER).mkdir(parents=True, exist_ok=True)
-    write_config(config, run / CONFIG)
-    data = RunData(index, training, validation, method, config)
-    module = TrainingModule(method, config.trainer, config.data)
-    trainer = _trainer(config, run, callbacks or [])
-    _fit(trainer, module, data, checkpoint, run)
-    _release(trainer, module, index, config, run)
+    with _run_folder(run):
+        write_config(config, run / CONFIG)
+        data = RunData(index, training, validation, method, config)
+        module = TrainingModule(method, config.trainer, config.data)
+        trainer = _trainer(config, run, callbacks or [])
+        _fit(trainer, module, data, checkpoint, run)
+        _release(trainer, module, index, config, run)
     _warn_if_dead(method)
     return run
 
@@ -123,6 +126,21 @@ def _find_checkpoint(run: Path, resume: Resume) -> Path | None:
             "or go on with --resume must."
         )
     return last if resume != "never" and last.exists() else None
+
+
+@contextmanager
+def _run_folder(run: Path) -> Iterator[None]:
+    """Makes the folder; one that was new goes again where something fails before there is a checkpoint."""
+    existed = run.exists()
+    (run / FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        if not existed and not any((run / FOLDER).iterdir()):
+            shutil.rmtree(run)
+        raise
 
 
 def _same_config(run: Path, config: RunConfig, spatial_dims: int) -> RunConfig:

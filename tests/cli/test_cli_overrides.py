@@ -1,0 +1,94 @@
+"""Preset, then run.toml, then flags; and a flag for everything."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from umanet.__main__ import main
+from umanet.cli.overrides import ConfigFlags
+from umanet.cli.train import Train
+from umanet.config import Options, RunConfig, build_config, write_config
+from umanet.errors import ConfigError
+
+
+def train(*flags: str, **fields: Any) -> Train:
+    options = tyro.cli(ConfigFlags, args=list(flags))
+    return Train(Path("d.json"), fields.pop("output", Path("run")), options=options, **fields)
+
+
+def flags_of(options: type[Options], above: str = "--") -> list[str]:
+    found = []
+    for name, field in options.model_fields.items():
+        flag, kind = above + name.replace("_", "-"), field.annotation
+        found += flags_of(kind, f"{flag}.") if isinstance(kind, type) and issubclass(kind, Options) else [flag]
+    return found
+
+
+def test_only_what_was_set_is_kept():
+    assert build_config(train().options) == build_config({})
+    options = train("--trainer.max-steps", "7", "--uma-net.no-reliability", "--data.patch", "64", "48").options
+    assert options["trainer"] == {"max_steps": 7}
+    assert options["uma_net"] == {"reliability": False}
+    assert options["data"]["patch"] == (64, 48)
+
+
+def test_a_default_that_is_given_beats_the_preset():
+    default = RunConfig().trainer.max_steps
+    assert build_config({"preset": "cpu-small"}).trainer.max_steps != default
+    config = train("--preset", "cpu-small", "--trainer.max-steps", str(default)).build_config(2)
+    assert config.trainer.max_steps == default
+
+
+def test_flags_beat_the_file_and_the_file_beats_the_preset(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('preset = "cpu-small"\n[trainer]\nmax_steps = 50\nbatch_size = 3\n')
+    config = train("--trainer.batch-size", "5", config=file).build_config(2)
+    assert (config.trainer.max_steps, config.trainer.batch_size) == (50, 5)
+    assert config.trainer.validate_every == build_config({"preset": "cpu-small"}).trainer.validate_every
+
+
+def test_a_preset_means_other_sizes_in_3d():
+    assert train("--preset", "cpu-small").build_config(2) == build_config({"preset": "cpu-small"}, 2)
+    assert train("--preset", "cpu-small").build_config(3) == build_config({"preset": "cpu-small"}, 3)
+    assert build_config({"preset": "cpu-small"}, 2) != build_config({"preset": "cpu-small"}, 3)
+
+
+def test_a_resumed_run_takes_its_own_settings(tmp_path):
+    config = build_config({"preset": "cpu-small", "seed": 5})
+    write_config(config, tmp_path / "run.toml")
+    assert train(output=tmp_path, resume="must").build_config(2) == config
+    assert train(output=tmp_path).build_config(2).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[trainer]\nmax_step = 3\n", ["trainer.max_step", "Did you mean 'max_steps'?", "run.toml"]),
+        ("[trainer]\nmax_steps = 0\n", ["trainer.max_steps = 0", "run.toml"]),
+        ('preset = "tiny"\n', ["'tiny'", "cpu-small", "run.toml"]),
+        ("[trainer\n", ["run.toml", "TOML"]),
+    ],
+)
+def test_a_fault_in_the_file_names_the_file(content, words, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        train("--trainer.max-steps", "9", config=file).build_config(2)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_value_out_of_range_is_said_of_the_flags():
+    with pytest.raises(ConfigError, match=r"trainer\.max_steps = -1 found in the flags"):
+        train("--trainer.max-steps", "-1").build_config(2)
+
+
+def test_every_option_has_a_flag_and_an_explanation(capsys):
+    main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert [flag for flag in flags_of(RunConfig) if f" {flag} " not in shown.replace(",", " ")] == []
+    assert "Votes that the network has in the consensus" in shown
+    assert "Largest norm of the gradient. (default: 1.0)" in shown
+    assert "(default: the preset's)" in shown
+    assert "None" not in shown.replace("None by default", "").replace("(default: None)", "")
