@@ -87,7 +87,8 @@ def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     umanet("check", folder / "dataset.json")
     umanet(
         "train", folder / "dataset.json", "-o", folder / "run", "--config", folder / "mine.toml",
-        "--preset", "cpu-small", "--trainer.max-steps", 6, "--trainer.validate-every", 3, "--trainer.batch-size", 2, "--device", "cpu",
+        "--preset", "cpu-small", "--trainer.max-steps", 6,
+        "--trainer.validate-every", 3, "--trainer.batch-size", 2, "--device", "cpu",
     )  # fmt: skip
     return folder, kind
 
