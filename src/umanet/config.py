@@ -213,7 +213,7 @@ def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = 
         ConfigError: An unknown key (with the nearest known one) or a value out of range.
     """
     preset = values.get("preset", RunConfig.model_fields["preset"].default)
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} found, one of {', '.join(PRESETS)} expected, in {where}.")
     try:
         return RunConfig.model_validate(merge(preset_values(preset, spatial_dims), values))
