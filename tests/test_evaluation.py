@@ -71,7 +71,7 @@ class Folder:
         manifest = {
             "format": "umanet-predictions",
             "version": 1,
-            "classes": [definition.name for definition in self.classes],
+            "classes": [definition.model_dump(mode="json") for definition in self.classes],
             "model": {},
             "split": self.predicted_split,
             "cases": self.entries,

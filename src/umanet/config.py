@@ -70,7 +70,7 @@ class UmaNetOptions(Options):
     margin: int = Field(default=3, ge=0)
     """Voxels of the working grid by which the region of interest is dilated."""
     memory: int = Field(default=256, ge=8)
-    """How many of the last qualities the median and the spread are taken over (about an epoch)."""
+    """Over how many of the last images (with all their annotations) the median and the spread are taken."""
 
 
 class FusionOptions(Options):
@@ -121,7 +121,7 @@ class DataOptions(Options):
     workers: int = Field(default=0, ge=0)
     """Processes that load data. 0: in the training process."""
     cache_gib: float = Field(default=4.0, ge=0)
-    """Memory for cases that have been read, resampled and fused."""
+    """Memory for training cases that have been read, resampled and fused; as much again for validation."""
 
 
 class TrainerOptions(Options):
@@ -136,7 +136,7 @@ class TrainerOptions(Options):
     validate_every: int = Field(default=100, ge=1)
     """Steps between validations; also the length of an epoch and the distance of checkpoints."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """auto: bf16 on a CUDA device that has it, else 32."""
+    """auto: on a CUDA device bf16 where it has it, else 16; 32 elsewhere."""
     release: Literal["last", "best"] = "last"
     """Which weights are released; best is by soft Dice of the validation cases against their annotations."""
 
@@ -210,15 +210,28 @@ def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = 
     """A configuration from a nested mapping, on top of the preset that it names.
 
     Raises:
-        ConfigError: An unknown key (with the nearest known one) or a value out of range.
+        ConfigError: An unknown key (with the nearest known one), a value out of range, or too many or few axes.
     """
     preset = values.get("preset", RunConfig.model_fields["preset"].default)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset {preset!r} found, one of {', '.join(PRESETS)} expected, in {where}.")
     try:
-        return RunConfig.model_validate(merge(preset_values(preset, spatial_dims), values))
+        config = RunConfig.model_validate(merge(preset_values(preset, spatial_dims), values))
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
+    for name in ("patch", "spacing"):
+        found = getattr(config.data, name)
+        if found is not None and len(found) != spatial_dims:
+            raise ConfigError(
+                f"data.{name} = {found} found, {spatial_dims} numbers expected, in {where}, because the images are "
+                f"{spatial_dims}D. Give one per axis."
+            )
+    if any(not 0 <= axis < spatial_dims for axis in config.data.augment.flip):
+        raise ConfigError(
+            f"data.augment.flip = {config.data.augment.flip} found, axes from 0 to {spatial_dims - 1} expected, in "
+            f"{where}. Mend the axes."
+        )
+    return config
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -244,9 +257,9 @@ def read_config(path: Path, spatial_dims: int = 2) -> RunConfig:
     return build_config(read_toml(path), spatial_dims, str(path))
 
 
-def write_config(config: RunConfig, path: Path) -> None:
-    """Write every value to a TOML file that ``read_config`` reads back unchanged."""
-    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+def format_config(config: RunConfig) -> str:
+    """Every value as TOML that ``read_config`` reads back unchanged."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def _explain(error: ValidationError, where: str) -> str:

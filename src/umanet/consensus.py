@@ -14,7 +14,7 @@ from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS
-from umanet.grading import for_annotators, graded_cases
+from umanet.grading import for_annotators, graded_cases, log_left_out
 from umanet.inference.model_file import Model
 from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
 from umanet.types import Case, Sample
@@ -52,6 +52,8 @@ def fuse_dataset(
         TaskError: The model is made for another task.
     """
     if isinstance(how, Model):
+        if options:
+            raise ConfigError(f"Option {next(iter(options))!r} found with a run, which takes none. Leave it out.")
         cases = {case.id: case for case in index.select(split) if case.annotations}
         fused = _by_model(how, index, split)
         made_by = {"method": how.config.method, "sha256": how.digest}
@@ -64,6 +66,7 @@ def fuse_dataset(
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
         )
+    log_left_out(len(index.select(split)) - len(cases), len(index.select(split)))
     with whole_folder(output) as place:
         written: dict[str, CaseFiles] = {}
         for sample, probabilities in fused:

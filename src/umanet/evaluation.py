@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from umanet.data.files import replace_file
 from umanet.data.formats import SUFFIXES, stem_of
 from umanet.data.images import read_case, read_labels, read_map
-from umanet.data.index import DatasetIndex
+from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.errors import DatasetError, TaskError
 from umanet.metrics import (
     brier_score,
@@ -176,6 +176,8 @@ class _Files(BaseModel):
 
     labels: Path
     probabilities: dict[str, Path] = {}
+    classes: tuple[ClassDefinition, ...] = ()
+    """How the labels are written; empty: as the annotations."""
 
 
 class _Manifest(BaseModel):
@@ -183,7 +185,7 @@ class _Manifest(BaseModel):
 
     format: Literal["umanet-predictions"]
     version: Literal[1]
-    classes: tuple[str, ...]
+    classes: tuple[ClassDefinition, ...]
     split: str | None = None
     cases: dict[str, _Files]
 
@@ -220,9 +222,10 @@ def _read_manifest(path: Path, index: DatasetIndex) -> tuple[dict[str, _Files], 
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
         raise DatasetError(f"{where} in {path}: {problem['msg']}. Run the prediction again.") from None
-    if manifest.classes != index.task.classes:
+    names = tuple(definition.name for definition in manifest.classes)
+    if names != index.task.classes:
         raise TaskError(
-            f"Classes {', '.join(manifest.classes)} found, {', '.join(index.task.classes)} expected, in "
+            f"Classes {', '.join(names)} found, {', '.join(index.task.classes)} expected, in "
             f"{path}. Evaluate with a data set like the one that the model was trained on."
         )
     folder = path.parent
@@ -230,6 +233,7 @@ def _read_manifest(path: Path, index: DatasetIndex) -> tuple[dict[str, _Files], 
         case: _Files(
             labels=folder / files.labels,
             probabilities={name: folder / file for name, file in files.probabilities.items()},
+            classes=manifest.classes,
         )
         for case, files in manifest.cases.items()
     }
@@ -259,7 +263,8 @@ def _score_case(
         annotations=case.annotations if "annotations" in kinds else {},
     )
     sample = read_case(wanted, index)
-    labels = read_labels(files.labels, index, sample.geometry)
+    written = index.model_copy(update={"classes": files.classes or index.classes})
+    labels = read_labels(files.labels, written, sample.geometry)
     rows = []
     for k, name in enumerate(index.task.classes[1:], start=1):
         row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -28,6 +29,7 @@ from umanet.types import AnnotationGrades, Batch, Case, Geometry, Sample
 
 # An annotation is doubtful where it is more probably wrong than right: u > log 2.
 DOUBTFUL = float(np.log(2))
+log = logging.getLogger("umanet")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) ->
             yield GradedCase(case, sample, grade_case(model, sample))
 
 
+def log_left_out(count: int, total: int) -> None:
+    """Say that cases without the annotations in question are not in the output."""
+    if count:
+        log.warning("%d of %d cases are left out: they have no annotation to work on.", count, total)
+
+
 def grade(
     model: Model,
     index: DatasetIndex,
@@ -132,6 +140,7 @@ def grade(
                 progress(done, total)
         table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
         _write_tables(table, model.method, index, place)
+    log_left_out(len(index.select(split)) - total, len(index.select(split)))
     return table
 
 

@@ -9,7 +9,7 @@ import tyro
 from umanet.__main__ import main
 from umanet.cli.overrides import ConfigFlags
 from umanet.cli.train import Train
-from umanet.config import Options, RunConfig, build_config, write_config
+from umanet.config import Options, RunConfig, build_config, format_config
 from umanet.errors import ConfigError
 
 
@@ -57,7 +57,7 @@ def test_a_preset_means_other_sizes_in_3d():
 
 def test_a_resumed_run_takes_its_own_settings(tmp_path):
     config = build_config({"preset": "cpu-small", "seed": 5})
-    write_config(config, tmp_path / "run.toml")
+    (tmp_path / "run.toml").write_text(format_config(config))
     assert train(output=tmp_path, resume="must").build_config(2) == config
     assert train(output=tmp_path).build_config(2).seed == 0
 
@@ -92,3 +92,16 @@ def test_every_option_has_a_flag_and_an_explanation(capsys):
     assert "Largest norm of the gradient. (default: 1.0)" in shown
     assert "(default: the preset's)" in shown
     assert "None" not in shown.replace("None by default", "").replace("(default: None)", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"patch": (64, 64, 64)}, "2 numbers expected"),
+        ({"spacing": (1.0,)}, "2 numbers expected"),
+        ({"augment": {"flip": (2,)}}, "from 0 to 1"),
+    ],
+)
+def test_a_wrong_number_of_axes_is_refused(data, words):
+    with pytest.raises(ConfigError, match=words):
+        build_config({"data": data}, 2)

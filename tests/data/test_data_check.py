@@ -229,3 +229,10 @@ def test_nan_and_another_affine_are_errors(tmp_path):
     text = check(index).to_text()
     assert "1 NaN or infinite values found" in text
     assert "grids whose corners lie 3 mm apart" in text
+
+
+def test_an_empty_split_is_a_warning_once_there_are_splits(index):
+    only_test = index
+    for number in range(3):
+        only_test = with_case(only_test, number, split="test")
+    assert found(only_test) == {("warning", "empty-split", None, None)}

@@ -116,7 +116,7 @@ def test_predictions_lie_where_the_images_lie_and_are_evaluated(work, capsys):
         labels, total = folder / f"pred/labels/{case}{kind.suffix}", np.zeros(kind.shape)
         assert kind.read(labels).shape == kind.shape
         assert set(np.unique(kind.read(labels))) <= set(kind.values)
-        for path in (folder / "pred/probabilities").glob(f"{case}_*"):
+        for path in (folder / "pred/probabilities").glob(f"*/{case}.*"):
             total += kind.read(path) / (65535 if kind.suffix == ".png" else 1)
             if kind.suffix == ".nii.gz":
                 assert np.allclose(nib.load(path).affine, AFFINE, atol=1e-5)  # type: ignore[attr-defined]

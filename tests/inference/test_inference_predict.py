@@ -63,13 +63,13 @@ def test_written_files_hold_what_was_predicted(discs, tmp_path):
     assert done == [(1, 2), (2, 2)]
     written = json.loads(manifest.read_text())
     assert (written["format"], written["version"]) == ("umanet-predictions", 1)
-    assert written["classes"] == ["background", "disc"]
+    assert [entry["name"] for entry in written["classes"]] == ["background", "disc"]
     assert written["model"] == {"method": "uma-net", "sha256": model.digest}
     assert list(written["cases"]) == [case.id for case in cases]
     for case in cases:
         files = written["cases"][case.id]
         expected = predict_case(model, read_case(case, index)).probabilities[0]
-        for k, name in enumerate(written["classes"]):
+        for k, name in enumerate(entry["name"] for entry in written["classes"]):
             found = read_map(manifest.parent / files["probabilities"][name], index.spatial_dims)
             np.testing.assert_allclose(found, expected[k].numpy(), atol=1 / 65535)
         doubt = read_map(manifest.parent / files["entropy"], index.spatial_dims)

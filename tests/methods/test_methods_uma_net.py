@@ -342,3 +342,16 @@ def test_the_uncertainty_module_lives():
     assert auroc(grades.uncertainty.numpy(), wrong.numpy()) > 0.9
     consensus = grades.consensus.argmax(1) == 1
     assert 2 * (consensus & truth).sum() / (consensus.sum() + truth.sum()) > 0.95
+
+
+def test_grading_works_where_maps_stayed_in_main_memory():
+    # What happens with a model on a GPU; the meta device stands for it as far as placement goes.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from umanet.models import QualityAssessment
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assessment = QualityAssessment(8, 2.0, 0.05)
+        threshold = torch.zeros((), device="cuda")
+        assessment.threshold = lambda: threshold  # type: ignore[method-assign]
+        assert assessment.is_low(torch.zeros(2, 3)).device.type == "cpu"

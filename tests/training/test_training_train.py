@@ -166,3 +166,24 @@ def test_loader_processes_do_not_change_the_weights(run, index, tmp_path):
     torch.testing.assert_close(
         weights(train(config, index, tmp_path / "run")), weights(run), rtol=0, atol=0, equal_nan=True
     )
+
+
+def test_a_run_is_resumed_with_its_own_data_only(run, index):
+    first, *others = index.cases
+    moved = index.model_copy(update={"cases": (replace(first, split="test"), *others)})
+    with pytest.raises(RunError, match="Another data set found"):
+        train(short_config(), moved, run, resume="must")
+
+
+def test_a_patient_in_training_and_test_is_refused(index, tmp_path):
+    first, second, *others = index.cases
+    leaking = (replace(first, patient="p", split="train"), replace(second, patient="p", split="test"), *others)
+    with pytest.raises(DatasetError, match="Patient 'p' found in the splits test and train"):
+        train(short_config(), index.model_copy(update={"cases": leaking}), tmp_path / "run")
+
+
+def test_a_file_in_the_place_of_the_run_folder_is_refused(index, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(RunError, match="exists already"):
+        train(short_config(), index, tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"

@@ -11,7 +11,7 @@ ERRORS_FOUND = 1
 
 @dataclass(frozen=True)
 class Check:
-    """Read every file of a data set and report every problem. Exit code 1: errors, which training refuses."""
+    """Read every file of a data set and report every problem. Exit code 1: there are errors."""
 
     dataset: tyro.conf.Positional[Path]
     """A dataset.json."""

@@ -59,6 +59,7 @@ class Import:
         )  # fmt: skip
         write_index(found, self.output)
         say(f"{len(found.cases)} cases ({found.spatial_dims}D), {len(found.annotators)} annotators, in {self.output}.")
+        say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")
         next_step("check", self.output)
 
 
@@ -85,3 +86,7 @@ def parse_classes(texts: tuple[str, ...]) -> "list[ClassDefinition] | None":
 def _refuse_existing(path: Path) -> None:
     if path.exists():
         raise OutputError(f"{path} exists already, a new file expected. Choose another --output, or remove it.")
+
+
+def _values(values: tuple[int, ...]) -> str:
+    return " or ".join(map(str, values))

@@ -31,11 +31,12 @@ class Problem:
     """One finding.
 
     Attributes:
-        severity: ``error``: training refuses it. ``warning``: probably a mistake. ``note``: legal, worth knowing.
+        severity: ``error``: training refuses it in its own splits. ``warning``: probably a mistake. ``note``: legal,
+            worth knowing.
         code: Kind of the problem, the same in every version: ``missing-file``, ``unreadable``, ``geometry``,
             ``channels``, ``not-finite``, ``constant-image``, ``same-image``, ``not-labels``, ``unknown-value``,
             ``no-annotation``, ``empty-annotation``, ``empty-truth``, ``identical-annotations``,
-            ``patient-in-two-splits``, ``annotator-without-annotation``, ``class-without-annotation``.
+            ``patient-in-two-splits``, ``empty-split``, ``annotator-without-annotation``, ``class-without-annotation``.
         message: What was found, what was expected, where, and what to do.
         case: Its id; None for problems of the whole data set.
         annotator: None where it is not about one annotation; ``truth`` is not an annotator.
@@ -97,7 +98,7 @@ def check(index: DatasetIndex, *, progress: Callable[[int, int], None] | None = 
         index: As ``read_index`` gives it, so free of contradictions within itself.
         progress: Called after every case with the number of cases done and of all.
     """
-    problems = [*_patients_in_two_splits(index), *_without_annotation(index)]
+    problems = [*_empty_splits(index), *patients_in_two_splits(index), *_without_annotation(index)]
     images: dict[bytes, list[Case]] = defaultdict(list)
     drawn: Counter[int] = Counter()
     for number, case in enumerate(index.cases, start=1):
@@ -196,7 +197,19 @@ def _identical_annotations(case: Case, annotations: Mapping[str, np.ndarray]) ->
             yield Problem("warning", "identical-annotations", message, case.id, second)
 
 
-def _patients_in_two_splits(index: DatasetIndex) -> Iterator[Problem]:
+def _empty_splits(index: DatasetIndex) -> Iterator[Problem]:
+    if not all(case.split for case in index.cases):
+        return  # no splits yet
+    for split in ("train", "validation"):
+        if not index.select(split):
+            yield Problem(
+                "warning",
+                "empty-split",
+                f"No case in split {split!r}, at least one expected to train. Import again, or set `split` of cases.",
+            )
+
+
+def patients_in_two_splits(index: DatasetIndex) -> Iterator[Problem]:
     splits: dict[str, set[str]] = defaultdict(set)
     for case in index.cases:
         if case.split is not None:

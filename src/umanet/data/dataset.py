@@ -26,7 +26,8 @@ class PreparedCases:
     def __init__(self, cases: list[Case], index: DatasetIndex, options: DataOptions):
         self.cases, self.index, self.options = cases, index, options
         self._kept: dict[int, Sample] = {}
-        self._room = int(options.cache_gib * 2**30)
+        # Every loading process has a cache of its own.
+        self._room = int(options.cache_gib * 2**30) // max(1, options.workers)
 
     def __len__(self) -> int:
         return len(self.cases)

@@ -46,8 +46,10 @@ def stem_of(path: Path) -> str:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns what the libraries raise on an unreadable file into an ImageError that names it."""
+    if path.is_dir():
+        raise ImageError(f"A folder found at {path}, an image file expected. Name the files in it: {path}/*.")
     if not path.is_file():
-        raise ImageError(f"No file found at {path}. Restore it, or mend the path in dataset.json.")
+        raise ImageError(f"No file found at {path}. Restore it, or mend the path.")
     try:
         yield
     except UNREADABLE as error:

@@ -1,11 +1,13 @@
 """Label maps, probabilities and entropy for images, in the images' own geometry and file type."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from umanet.data.files import whole_folder
+from umanet.data.formats import stem_of
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
@@ -93,7 +95,7 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
         raise DatasetError(
             f"No case found in split {split!r} of {index.name!r}. Choose another split or leave --split out."
         )
-    return cases, (read_case(case, index) for case in cases)
+    return cases, (read_case(replace(case, annotations={}, truth=None), index) for case in cases)
 
 
 def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
@@ -102,5 +104,4 @@ def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
     for path in images:
         image, geometry = read_image((path,), task.spatial_dims)
         nobody = torch.zeros((0, *geometry.shape), dtype=torch.uint8)
-        name = path.name.removesuffix(geometry.suffix) if path.name.lower().endswith(geometry.suffix) else path.stem
-        yield Sample(name, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)
+        yield Sample(stem_of(path), torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)

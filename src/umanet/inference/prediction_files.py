@@ -45,7 +45,7 @@ def write_case(
     write_labels(folder / labels, probabilities.argmax(0).numpy().astype(np.uint8), geometry, classes)
     of_class = {}
     for definition, values in zip(classes, probabilities, strict=True):
-        of_class[definition.name] = f"probabilities/{file_name(f'{case}_{definition.name}', geometry)}"
+        of_class[definition.name] = f"probabilities/{definition.name}/{name}"
         write_map(folder / of_class[definition.name], values.numpy(), geometry)
     doubt = f"entropy/{name}"
     write_map(folder / doubt, entropy(probabilities).numpy(), geometry)
@@ -67,7 +67,7 @@ def write_manifest(
     manifest = {
         "format": FORMAT,
         "version": VERSION,
-        "classes": [definition.name for definition in classes],
+        "classes": [definition.model_dump(mode="json") for definition in classes],
         "model": dict(made_by),
         "split": split,
         "cases": dict(cases),

@@ -57,7 +57,8 @@ class UMANet(Method):
         self.auxiliary = Predictor(task, features)
         self.uncertainty = AnnotationUncertainty(task, features, self.options.width)
         self.image_quality, self.annotation_quality = (
-            QualityAssessment(self.options.memory, self.options.k, self.options.quality_floor) for _ in range(2)
+            QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
+            for each in (1, len(task.annotators))
         )
         self.register_buffer("reliability", torch.full((len(task.annotators),), 0.88))
         self.register_buffer("mean_uncertainty", torch.zeros(len(task.annotators)))

@@ -72,4 +72,4 @@ class QualityAssessment(nn.Module):
 
     def is_low(self, quality: Float[Tensor, "*n"]) -> Bool[Tensor, "*n"]:
         """True where quality is low; NaN is not."""
-        return quality < self.threshold()
+        return quality < self.threshold().to(quality.device)  # maps may have stayed in main memory

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger
 
+from umanet.data.files import replace_file
+
 METRICS = "metrics.csv"
 
 
@@ -18,6 +20,6 @@ def metrics_logger(run: Path) -> CSVLogger:
         warnings.filterwarnings("ignore", "Experiment logs directory")
         writer = logger.experiment
     if before:
-        path.write_text(before, encoding="utf-8")
+        replace_file(path, before.encode())
         writer.metrics_keys = next(csv.reader(before.splitlines()))
     return logger
