@@ -197,3 +197,24 @@ def test_millimetres_are_those_that_a_viewer_of_the_file_shows(tmp_path):
     expected = nib.affines.apply_affine(affine, stored)
     np.testing.assert_allclose([float(x) for x in _millimetres((2, 4, 1), geometry).split()], expected, atol=0.05)
     assert _millimetres((2, 4), geometry) == "" and _millimetres((2, 4, 1), Geometry((5, 6, 7), (1.0, 1.0, 1.0))) == ""
+
+
+def test_an_annotator_who_was_not_in_the_training_has_no_reliability_and_comes_last(flat, tmp_path):
+    index, model = flat
+    *known, last = index.annotators
+    name = {who: who for who in known} | {last: "newcomer"}
+    renamed = index.model_copy(
+        update={
+            "annotators": (*known, "newcomer"),
+            "cases": tuple(
+                replace(
+                    case, annotations={("newcomer" if who == last else who): f for who, f in case.annotations.items()}
+                )
+                for case in index.cases
+            ),
+        }
+    )
+    grade(model, renamed, tmp_path / "out", maps=False)
+    ranked = json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"]
+    assert [entry["annotator"] for entry in ranked if entry["reliability"] is None] == ["newcomer"]
+    assert ranked[-1]["annotator"] == "newcomer" and ranked[-1]["mean_quality"] > 0

@@ -159,22 +159,22 @@ def _write_tables(table: pd.DataFrame, method: Method, index: DatasetIndex, outp
 
 
 def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) -> list[dict[str, Any]]:
-    """Annotators from best to worst, by learned reliability where they are identified, else by mean quality."""
+    """Annotators from best to worst: by learned reliability, then those without one, by mean quality."""
     assert isinstance(method, GradesAnnotations)
-    reliability = method.annotator_reliability()
+    learned = method.annotator_reliability()
     ranked = []
     for number, name in enumerate(index.annotators):
         own = table[table.annotator == name]
+        reliability = None if learned is None or learned[number].isnan() else round(float(learned[number]), 4)
         entry = {
             "annotator": name,
             "annotations": len(own),
             "mean_quality": None if own.empty else round(float(own.quality.mean()), 4),
             "low_quality": int(own.low.sum()),
-            "reliability": None if reliability is None else round(float(reliability[number]), 4),
+            "reliability": reliability,
         }
         ranked.append(entry)
-    key = "mean_quality" if reliability is None else "reliability"
-    return sorted(ranked, key=lambda entry: -(entry[key] or 0.0))
+    return sorted(ranked, key=lambda entry: (-(entry["reliability"] or 0.0), -(entry["mean_quality"] or 0.0)))
 
 
 def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:

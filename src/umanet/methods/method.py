@@ -61,7 +61,10 @@ class GradesAnnotations(Protocol):
         ...
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
-        """P(right) of each annotator where annotators disagree, in (0, 1); None where they are anonymous."""
+        """P(right) of each annotator where annotators disagree, in (0, 1).
+
+        NaN of annotators who were not in the training; None where annotators are anonymous.
+        """
         ...
 
     def with_annotators(self, annotators: tuple[str, ...]) -> "Method":

@@ -50,7 +50,7 @@ class UMANet(Method):
     def __init__(self, task: Task, config: RunConfig):
         super().__init__()
         self.options, features = config.uma_net, config.backbone.features
-        self.annotators = task.annotators
+        self.annotators = self.annotators_in_training = task.annotators
         self.weighs_annotators = task.annotators_are_identified and self.options.reliability
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
@@ -120,7 +120,10 @@ class UMANet(Method):
         )
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
-        return self.reliability if self.weighs_annotators else None
+        if not self.weighs_annotators:
+            return None
+        seen = torch.tensor([name in self.annotators_in_training for name in self.annotators])
+        return self.reliability.cpu().masked_fill(~seen, torch.nan)
 
     def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
         """A copy for other annotators: known ones keep what was learned, new ones get the mean of the known."""
