@@ -203,17 +203,10 @@ def test_an_annotator_who_was_not_in_the_training_has_no_reliability_and_comes_l
     index, model = flat
     *known, last = index.annotators
     name = {who: who for who in known} | {last: "newcomer"}
-    renamed = index.model_copy(
-        update={
-            "annotators": (*known, "newcomer"),
-            "cases": tuple(
-                replace(
-                    case, annotations={("newcomer" if who == last else who): f for who, f in case.annotations.items()}
-                )
-                for case in index.cases
-            ),
-        }
+    cases = tuple(
+        replace(case, annotations={name[who]: file for who, file in case.annotations.items()}) for case in index.cases
     )
+    renamed = index.model_copy(update={"annotators": (*known, "newcomer"), "cases": cases})
     grade(model, renamed, tmp_path / "out", maps=False)
     ranked = json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"]
     assert [entry["annotator"] for entry in ranked if entry["reliability"] is None] == ["newcomer"]
