@@ -141,7 +141,7 @@ def interval(per_patient: dict[tuple[int, str], float], resamples: int = 2000) -
 def difference(first: Iterable[Trial], second: Iterable[Trial], metric: str) -> tuple[float, float, float]:
     """Paired difference, in percentage points, with its interval."""
     a, b = values(first, metric), values(second, metric)
-    return tuple(100 * x for x in interval({key: a[key] - b[key] for key in a if key in b}))  # type: ignore[return-value]
+    return tuple(100 * x for x in interval({key: a[key] - b[key] for key in a if key in b}))  # type: ignore[return-value]  # three of them
 
 
 def show(mean: float, low: float, high: float, digits: int = 3) -> str:

@@ -206,7 +206,7 @@ def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any
 
 def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> tuple[int, ...]:
     """Voxel inside the largest doubtful region, at its deepest point, in array order; empty if none."""
-    regions = np.asarray(ndimage.label(uncertainty > DOUBTFUL)[0])  # type: ignore[index]
+    regions = np.asarray(ndimage.label(uncertainty > DOUBTFUL)[0])  # type: ignore[index]  # SciPy stubs
     if not regions.any():
         return ()
     largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
@@ -225,7 +225,7 @@ def _millimetres(voxel: tuple[int, ...], geometry: Geometry) -> str:
 
 def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
     images = table[["case", "image_quality", "image_low"]].drop_duplicates()
-    return images.sort_values(by=["image_quality"]).to_dict(orient="records")  # type: ignore[return-value]
+    return images.sort_values(by=["image_quality"]).to_dict(orient="records")  # type: ignore[return-value]  # str keys
 
 
 def _write_maps(graded: GradedCase, annotators: tuple[str, ...], output: Path) -> None:

@@ -345,7 +345,7 @@ def test_the_uncertainty_module_lives():
 
 
 def test_grading_works_where_maps_stayed_in_main_memory():
-    # What happens with a model on a GPU; the meta device stands for it as far as placement goes.
+    # What happens with a model on a GPU: fake tensors know their device, as real ones do, and need none.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from umanet.models import QualityAssessment

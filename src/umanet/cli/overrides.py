@@ -32,7 +32,7 @@ def flags_for(options: type[Options], above: tuple[str, ...] = ()) -> Any:
 
 def _field_docs(options: type[Options]) -> dict[str, str]:
     """The string below each field, which Python itself throws away."""
-    body = ast.parse(inspect.getsource(options)).body[0].body  # type: ignore[attr-defined]
+    body = ast.parse(inspect.getsource(options)).body[0].body  # type: ignore[attr-defined]  # the class
     return {
         field.target.id: " ".join(str(text.value.value).replace("``", "`").split())
         for field, text in pairwise(body)

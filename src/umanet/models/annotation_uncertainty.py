@@ -34,7 +34,7 @@ class AnnotationUncertainty(nn.Module):
         self.annotator = nn.Parameter(torch.zeros(len(task.annotators), width)) if identified else None
         self.context = convolution(width, width, 3, padding=2, dilation=2)
         self.out = convolution(width, 1, 1)
-        nn.init.constant_(self.out.bias, START_BIAS)  # type: ignore[arg-type]
+        nn.init.constant_(self.out.bias, START_BIAS)  # type: ignore[arg-type]  # has a bias
 
     def forward(
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]

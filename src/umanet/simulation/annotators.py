@@ -283,7 +283,7 @@ def _objects(labels: Labels) -> list[np.ndarray]:
 
 def _components(mask: np.ndarray) -> list[np.ndarray]:
     """The connected components of a non-empty mask as masks, without specks."""
-    numbered, _ = ndimage.label(mask)  # type: ignore[misc]
+    numbered, _ = ndimage.label(mask)  # type: ignore[misc]  # SciPy stubs
     sizes = np.bincount(numbered.ravel())[1:]
     return [numbered == i + 1 for i in np.flatnonzero(sizes >= SPECK * sizes.max())]
 

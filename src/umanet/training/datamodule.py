@@ -46,7 +46,7 @@ class RunData(pl.LightningDataModule):
             return 0 if self.trainer is None else self.trainer.global_step // steps
 
         return DataLoader(
-            self.training,  # type: ignore[arg-type]
+            self.training,  # type: ignore[arg-type]  # samples in, batches out
             batch_size=options.batch_size,
             sampler=EpochSampler(len(self.training.cases), steps * options.batch_size, self.config.seed, epoch),
             collate_fn=collate,
@@ -55,7 +55,7 @@ class RunData(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=_as_is)  # type: ignore[arg-type]
+        return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=_as_is)  # type: ignore[arg-type]  # a list
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         # Whole cases of the validation stay in main memory: tiles are moved one at a time.

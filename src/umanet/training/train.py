@@ -239,7 +239,7 @@ def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16
         if device not in ("auto", "cuda") or not torch.cuda.is_available():
             return "32-true"
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]
+    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]  # of Literal
 
 
 def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint: Path | None, run: Path) -> None:
