@@ -1,9 +1,9 @@
 """Large RGB images in patches, two identified observers: vessels in fundus photographs."""
 
-import argparse
+from argparse import Namespace
 from pathlib import Path
 
-from trials import Trial, do_all, interval, show, values, write_report
+from trials import Trial, do_all, interval, read_arguments, show, table, values, write_report
 
 from umanet.data.index import write_index
 from umanet.data.sources import folder
@@ -18,7 +18,7 @@ CONFIGS = {
 METRICS = ("soft_dice", "mean_dice", "ece", "brier")
 
 
-def trials(arguments: argparse.Namespace) -> list[Trial]:
+def trials(arguments: Namespace) -> list[Trial]:
     planned = []
     for seed in arguments.seeds:
         dataset = arguments.work / f"split-{seed}.json"
@@ -45,31 +45,25 @@ def trials(arguments: argparse.Namespace) -> list[Trial]:
 
 
 def report(done: list[Trial]) -> list[str]:
-    lines = [
+    rows = []
+    for name in CONFIGS:
+        own = [trial for trial in done if trial.name == name]
+        rows.append([name, *(show(*interval(values(own, metric))) for metric in METRICS)])
+    return [
         "28 photographs of 14 patients, split by patient 0.6 / 0.1 / 0.3; seeds "
         f"{sorted({t.seed for t in done})}. Test cases against both observers;",
         "95 % bootstrap interval over seeds and patients (few: the intervals are wide).",
         "",
-        "| method | " + " | ".join(metric.replace("_", " ") for metric in METRICS) + " |",
-        "|---" * (len(METRICS) + 1) + "|",
+        *table(["method", *(metric.replace("_", " ") for metric in METRICS)], rows),
     ]
-    for name in CONFIGS:
-        own = [trial for trial in done if trial.name == name]
-        lines.append(f"| {name} | " + " | ".join(show(*interval(values(own, metric))) for metric in METRICS) + " |")
-    return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and annotations/")
-    parser.add_argument("--work", type=Path, default=Path("benchmarks/work/chase-db1"))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/chase_db1.md"))
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = read_arguments(
+        __doc__, Path("benchmarks/work/chase-db1"), Path("benchmarks/results/chase_db1.md"), seeds=2, steps=400
+    )
     done = do_all(trials(arguments), arguments.processes)
-    write_report(arguments.output, "CHASE_DB1, two observers, patches of large RGB images", lambda: report(done))
+    write_report(arguments.output, "CHASE_DB1, two observers, patches of large RGB images", done, report(done))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Four real, anonymous readers: how good and how calibrated are networks taught by fusions and by UMA-Net?"""
 
-import argparse
+from argparse import Namespace
 from pathlib import Path
 
-from trials import Trial, do_all, interval, show, values, write_report
+from trials import Trial, do_all, interval, read_arguments, show, table, values, write_report
 
 from umanet.data.index import read_index, write_index
 from umanet.data.sources import folder
@@ -20,10 +20,10 @@ METRICS = ("soft_dice", "mean_dice", "ece", "brier")
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 
-def trials(arguments: argparse.Namespace) -> list[Trial]:
+def trials(arguments: Namespace) -> list[Trial]:
     planned = []
     for seed in arguments.seeds:
-        dataset = arguments.work / f"split-{seed}.json"
+        dataset = arguments.work / arguments.data.name / f"split-{seed}.json"
         if not dataset.exists():
             index = folder.index(
                 arguments.data,
@@ -40,7 +40,7 @@ def trials(arguments: argparse.Namespace) -> list[Trial]:
             "trainer": {"max_steps": arguments.steps},
         }
         for name, values_ in CONFIGS.items():
-            where = arguments.work / f"{seed}" / name
+            where = dataset.parent / f"{seed}" / name
             planned.append(Trial("lidc", name, seed, dataset, {**common, **values_}, where, "annotations"))
     return planned
 
@@ -49,32 +49,26 @@ def report(done: list[Trial]) -> list[str]:
     index = read_index(done[0].dataset)
     sizes = {split: len(index.select(split)) for split in FRACTIONS}
     seeds = sorted({trial.seed for trial in done})
-    lines = [
+    rows = []
+    for name in CONFIGS:
+        own = [trial for trial in done if trial.name == name]
+        rows.append([name, *(show(*interval(values(own, metric))) for metric in METRICS)])
+    return [
         f"Cases: {sizes} (split by patient). Seeds: {seeds}. Test cases against their four annotations: RIGA soft",
         "Dice, mean Dice over annotators, ECE and Brier in the dilated union of annotations and prediction. Mean with",
         "a 95 % bootstrap interval over seeds and patients. ECE is the mean of single cases' ECE, which is larger than",
         "a pooled one.",
         "",
-        "| method | " + " | ".join(metric.replace("_", " ") for metric in METRICS) + " |",
-        "|---" * (len(METRICS) + 1) + "|",
+        *table(["method", *(metric.replace("_", " ") for metric in METRICS)], rows),
     ]
-    for name in CONFIGS:
-        own = [trial for trial in done if trial.name == name]
-        lines.append(f"| {name} | " + " | ".join(show(*interval(values(own, metric))) for metric in METRICS) + " |")
-    return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and annotations/")
-    parser.add_argument("--work", type=Path, required=True, help="folder for runs; start again to resume")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = read_arguments(
+        __doc__, Path("benchmarks/work/lidc"), Path("benchmarks/results/lidc.md"), seeds=3, steps=500
+    )
     done = do_all(trials(arguments), arguments.processes)
-    write_report(arguments.output, f"LIDC, four anonymous readers: {arguments.data.name}", lambda: report(done))
+    write_report(arguments.output, f"LIDC, four anonymous readers: {arguments.data.name}", done, report(done))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from umanet.config import build_config
+from umanet.data.files import replace_file
 from umanet.data.index import DatasetIndex, read_index
 from umanet.evaluation import evaluate
 from umanet.grading import for_annotators, graded_cases
@@ -50,6 +52,9 @@ def do(trial: Trial) -> Trial:
         return trial
     index = read_index(trial.dataset)
     run = trial.folder / "run"
+    made = trial.folder / "commit"
+    if not made.exists():
+        replace_file(made, commit().encode())
     config = build_config({**trial.config, "seed": trial.seed, "device": "cpu"}, index.spatial_dims)
     train(config, index, run, resume="auto")
     model = load_model(run)
@@ -59,7 +64,7 @@ def do(trial: Trial) -> Trial:
         subprocess.run(["rm", "-rf", str(predictions)], check=True)
         predict(model, samples, predictions, total=len(cases))
     evaluation = evaluate(predictions, index, split="test", against=trial.against)
-    result: Values = {"summary": evaluation.summary, "cases": evaluation.cases}
+    result: Values = {"commit": made.read_text(), "summary": evaluation.summary, "cases": evaluation.cases}
     if config.method == "uma-net":
         result["monitor"] = load_model(run, grading=True).method.monitor()
         if trial.against == "truth":
@@ -144,17 +149,45 @@ def difference(first: Iterable[Trial], second: Iterable[Trial], metric: str) -> 
     return tuple(100 * x for x in interval({key: a[key] - b[key] for key in a if key in b}))  # type: ignore[return-value]  # three of them
 
 
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = [list(header), ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]
+
+
 def show(mean: float, low: float, high: float, digits: int = 3) -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def write_report(path: Path, title: str, lines: Callable[[], Iterable[str]]) -> None:
-    """A Markdown file that says how it was made: the command and the commit of the code that ran."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+def commit() -> str:
+    """Of the code that runs, with a plus where files differ from it."""
+    name = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude", "*"], capture_output=True, text=True, check=True
+    )
+    return name.stdout.strip()
+
+
+def read_arguments(about: str | None, work: Path, output: Path, seeds: int, steps: int, **more: Any) -> Namespace:
+    """The arguments that all benchmarks have, and ``more`` with several values each."""
+    parser = ArgumentParser(description=about)
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/, annotations/ or truth/")
+    parser.add_argument("--work", type=Path, default=work, help="folder for runs; start again to resume")
+    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("--seeds", nargs="+", type=int, default=tuple(range(seeds)))
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--processes", type=int, default=2)
+    for name, values_ in more.items():
+        parser.add_argument(f"--{name}", nargs="+", default=values_)
+    return parser.parse_args()
+
+
+def write_report(path: Path, title: str, done: Sequence[Trial], lines: Iterable[str]) -> None:
+    """A Markdown file that says how it was made: the command, and the commits of the code that trained."""
+    commits = sorted({json.loads(trial.result.read_text())["commit"] for trial in done})
     command = " ".join(["python", *sys.argv])
-    head = [f"# {title}", "", f"Command: `{command}`, commit {commit.strip()}.", ""]
+    head = [f"# {title}", "", f"Command: `{command}`. Trained at commit {', '.join(commits)}, on a CPU.", ""]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*head, *lines()]) + "\n")
+    path.write_text("\n".join([*head, *lines]) + "\n")
     print(path.read_text())
 
 
