@@ -49,12 +49,17 @@ class UmaNetOptions(Options):
     """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
     reliability: bool = True
     """Weight annotators by their running reliability (only where annotators are identified)."""
+    sharpness: float = Field(default=2.0, ge=0)
+    """Exponent of an annotator's factor in what the predictors learn: larger listens more to the most reliable."""
     uncertainty_loss: Literal["bce", "attenuated"] = "bce"
     """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
     attenuation: float = Field(default=0.3, gt=0)
     """lambda of the attenuated loss."""
     kappa: float = Field(default=1.0, ge=0)
     """Votes that the network has in the consensus an annotation is compared with."""
+    network_vote: float = Field(default=0.5, ge=0)
+    """Votes of the network in the consensus that is written (the most reliable annotator has one); it never learns
+    from its own."""
     k: float = Field(default=2.0, gt=0)
     """Robust standard deviations below the median at which a quality is low."""
     quality_floor: float = Field(default=0.05, ge=0)

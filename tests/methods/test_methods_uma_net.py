@@ -41,27 +41,35 @@ def present_annotators(batch, b):
     return [r for r in range(batch.present.shape[1]) if batch.present[b, r]]
 
 
-def looped_consensus(batch: Batch, v: torch.Tensor, teachers: torch.Tensor, classes: int) -> torch.Tensor:
-    images, _, *shape = v.shape
-    t = torch.zeros(images, classes, *shape)
-    for b, at in itertools.product(range(images), itertools.product(*map(range, shape))):
-        who = [r for r in range(v.shape[1]) if teachers[b, r]]
-        for r in who:
-            t[(b, int(batch.annotations[(b, r, *at)]), *at)] += v[(b, r, *at)] / sum(v[(b, s, *at)] for s in who)
-    return t
+def looped_consensus(batch: Batch, v: torch.Tensor, teachers: torch.Tensor, network: torch.Tensor) -> torch.Tensor:
+    """``network`` (B, K, *spatial) are votes besides those of the annotations."""
+    votes = network.clone()
+    for b, r, at in itertools.product(*map(range, v.shape[:2]), itertools.product(*map(range, v.shape[2:]))):
+        if teachers[b, r]:
+            votes[(b, int(batch.annotations[(b, r, *at)]), *at)] += v[(b, r, *at)]
+    return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def nobody(batch: Batch, classes: int = 3) -> torch.Tensor:
+    """No vote of the network."""
+    return torch.zeros(len(batch.image), classes, *SHAPE)
 
 
 def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of those present."""
+    """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of all annotators."""
+    clipped = [min(max(float(value), 0.05), 0.95) for value in a]
+    logits = [max(math.log(value / (1 - value)), 0.05) for value in clipped]
     f = torch.zeros(batch.present.shape)
     for b in range(len(f)):
-        logits = {}
         for r in present_annotators(batch, b):
-            clipped = min(max(float(a[r]), 0.05), 0.95)
-            logits[r] = max(math.log(clipped / (1 - clipped)), 0.05)
-        for r, value in logits.items():
-            f[b, r] = value / max(logits.values())
+            f[b, r] = logits[r] / max(logits)
     return f
+
+
+def counts(f: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
+    """How much every pixel of an image counts: F of its most reliable teacher."""
+    most = [max([float(f[b, r]) for r in range(f.shape[1]) if teachers[b, r]], default=0.0) for b in range(len(f))]
+    return torch.tensor(most).view(-1, 1, 1).expand(-1, *SHAPE)
 
 
 def test_grades_hold_the_uncertainty_and_its_consensus():
@@ -72,7 +80,9 @@ def test_grades_hold_the_uncertainty_and_its_consensus():
         grades = method.grade(batch)
     torch.testing.assert_close(grades.uncertainty, torch.where(shown, -w.log(), 0.0), **CLOSE)
     v = w * factors(method.reliability, batch)[..., None, None]
-    torch.testing.assert_close(grades.consensus, looped_consensus(batch, v, batch.present, 3), **CLOSE)
+    torch.testing.assert_close(
+        grades.consensus, looped_consensus(batch, v, batch.present, 0.5 * grades.probabilities), **CLOSE
+    )
     torch.testing.assert_close(grades.probabilities, method.predict(batch.image).probabilities)
     for b in range(len(batch.image)):
         mean = sum(float(grades.quality[b, r]) for r in present_annotators(batch, b)) / int(batch.present[b].sum())
@@ -83,8 +93,9 @@ def test_anonymous_annotators_are_not_weighted():
     task = make_task(classes=3, identified=False)
     method, batch = make_uma_net(task), sparse_batch(task)
     method.reliability.copy_(torch.tensor([0.9, 0.5, 0.1]))
-    expected = looped_consensus(batch, reliability_maps(method, batch), batch.present, 3)
-    torch.testing.assert_close(method.grade(batch).consensus, expected, **CLOSE)
+    grades = method.grade(batch)
+    expected = looped_consensus(batch, reliability_maps(method, batch), batch.present, 0.5 * grades.probabilities)
+    torch.testing.assert_close(grades.consensus, expected, **CLOSE)
     assert method.annotator_reliability() is None
     assert make_uma_net(reliability=False).annotator_reliability() is None
 
@@ -92,12 +103,69 @@ def test_anonymous_annotators_are_not_weighted():
 def test_one_good_annotator_outvotes_three_poor_ones():
     """Right in 88 % of the disputed voxels against three that are right in 60 %."""
     task = make_task(annotators=4)
-    method, batch = make_uma_net(task), make_batch(task, SHAPE, images=1)
+    method, batch = make_uma_net(task, network_vote=0.0), make_batch(task, SHAPE, images=1)
     batch.annotations[:, 0], batch.annotations[:, 1:] = 1, 0
     method.reliability.copy_(torch.tensor([0.88, 0.6, 0.6, 0.6]))
     with torch.no_grad():
         method.uncertainty.out.weight.zero_()  # the same w everywhere
     assert (method.grade(batch).consensus[0, 1] > 0.5).all()
+
+
+def test_the_network_decides_where_only_unreliable_annotators_drew():
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
+    method.reliability.copy_(torch.tensor([0.95, 0.52, 0.52]))
+    batch.present[0] = torch.tensor([True, False, False])
+    batch.present[1] = torch.tensor([False, True, False])
+    batch.annotations[:] = 1
+    with torch.no_grad():
+        method.primary.layers[-1].bias[2] = 50.0
+    found = method.grade(batch).consensus.argmax(1)
+    assert (found[0] == 1).all()
+    assert (found[1] == 2).all()
+
+
+def test_images_without_a_reliable_annotator_teach_little():
+    """Both images are annotated by one annotator each, and their errors are alike; only who drew them differs."""
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
+    for field in (batch.image, batch.annotations):
+        field[1] = field[0]
+    batch.annotations[:, 2] = batch.annotations[:, 0]
+    method.reliability.copy_(torch.tensor([0.9, 0.5, 0.55]))
+    terms = []
+    for shown in ([0, 2], [2, 0], [2, 2]):
+        batch.present.zero_()
+        batch.present[[0, 1], shown] = True
+        terms.append(float(method.loss(batch, 1.0)["segmentation"].detach()))
+    assert terms[0] == pytest.approx(terms[1], rel=1e-4)
+    assert terms[2] < 0.6 * terms[0]
+
+
+def test_sharpness_decides_how_far_the_most_reliable_annotator_is_followed():
+    """One annotator right in 80 %, four in 62 %, who say the opposite: outvoted at 1, but not at 2."""
+    task = make_task(annotators=5)
+    batch = make_batch(task, SHAPE, images=1)
+    batch.annotations[:, 0], batch.annotations[:, 1:] = 1, 0
+    loss = {}
+    for sharpness, follows in ((1.0, 0), (2.0, 1)):
+        method = make_uma_net(task, sharpness=sharpness)
+        method.reliability.copy_(torch.tensor([0.8, 0.62, 0.62, 0.62, 0.62]))
+        with torch.no_grad():
+            method.uncertainty.out.weight.zero_()
+            logits = method.primary(method.backbone(batch.image))
+        target = functional.one_hot(torch.full((1, *SHAPE), follows), 2).movedim(-1, 1).float()
+        loss[sharpness] = float(method.loss(batch, 1.0)["segmentation"].detach())
+        assert loss[sharpness] == pytest.approx(float(segmentation_loss(logits, target)), rel=1e-4)
+    assert loss[1.0] != loss[2.0]
+
+
+def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch):
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
+    before, w = method.reliability.clone(), reliability_maps(method, batch)
+    monkeypatch.setattr(method.image_quality, "is_low", lambda quality: torch.tensor([[False], [True]]))
+    method.loss(batch, 0.2)
+    disputed = (batch.annotations[0] != batch.annotations[0, :1]).any(0)
+    expected = 0.97 * before + 0.03 * torch.stack([w[0, r][disputed].mean() for r in range(3)])
+    torch.testing.assert_close(method.reliability, expected, **CLOSE)
 
 
 def test_reliability_is_a_running_mean_over_the_disputed_voxels():
@@ -136,11 +204,14 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, p
         found = method.loss(batch, progress)["segmentation"]
     shown = batch.present[..., None, None].float().expand_as(w)
     after_warm_up = progress >= 0.15
-    v = w * factors(method.reliability, batch)[..., None, None] if after_warm_up else shown
-    t = looped_consensus(batch, v, batch.present, 3)
+    f = factors(method.reliability, batch) if after_warm_up else batch.present.float()
+    v = w * f[..., None, None] ** 2 if after_warm_up else shown
+    t = looped_consensus(batch, v, batch.present, nobody(batch))
     if target == "hard":
         t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
-    pixel_weight = (w * shown).sum(1) / shown.sum(1) if weights == "total" else None
+    pixel_weight = counts(f, batch.present)
+    if weights == "total":
+        pixel_weight = pixel_weight * (w * shown).sum(1) / shown.sum(1)
     torch.testing.assert_close(found, segmentation_loss(logits, t, pixel_weight), **CLOSE)
 
 
@@ -156,13 +227,14 @@ def graded(method: UMANet, batch: Batch, low: torch.Tensor, monkeypatch) -> dict
 def expected_terms(method, batch, w, high, low):
     with torch.no_grad():
         features = method.backbone(batch.image)
-        v = w * factors(method.reliability, batch)[..., None, None]
+        f = factors(method.reliability, batch)
+        v = w * f[..., None, None] ** method.options.sharpness
         terms = []
         for predictor, teachers in ((method.primary, high), (method.auxiliary, low)):
-            t = looped_consensus(batch, v, teachers, 3)
+            t = looped_consensus(batch, v, teachers, nobody(batch))
             hard = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
             use = teachers.any(1)
-            terms.append(float(segmentation_loss(predictor(features)[use], hard[use])))
+            terms.append(float(segmentation_loss(predictor(features)[use], hard[use], counts(f, teachers)[use])))
     return terms[0], method.options.mu * terms[1]
 
 

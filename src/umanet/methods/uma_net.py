@@ -76,17 +76,19 @@ class UMANet(Method):
         reliability = torch.sigmoid(-wrong.detach()) * shown
         region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
         quality = annotation_quality(reliability, region, batch.present)
-        self._observe(reliability, functional.softplus(wrong.detach()), region, batch)
+        self._observe(reliability, functional.softplus(wrong.detach()), region, quality, batch)
 
-        weights = shown.expand_as(reliability).float()
+        weights, factors = shown.expand_as(reliability).float(), batch.present.float()
         if progress >= self.options.weight_warm_up:
-            weights = self._weights(reliability, batch.present)
+            factors = self._factors(batch.present)
+            weights = reliability * _over_space(factors**self.options.sharpness, reliability)
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
         agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa)
+        auxiliary = self._teach(self.auxiliary(features), batch, weights, reliability, factors * low)
         return {
-            "segmentation": self._teach(logits, batch, weights, reliability, batch.present & ~low),
-            "auxiliary": self.options.mu * self._teach(self.auxiliary(features), batch, weights, reliability, low),
+            "segmentation": self._teach(logits, batch, weights, reliability, factors * ~low),
+            "auxiliary": self.options.mu * auxiliary,
             "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
         }
 
@@ -107,7 +109,8 @@ class UMANet(Method):
         reliability = torch.exp(-uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
         quality = annotation_quality(reliability, region, present)
-        consensus = _consensus(annotations, self._weights(reliability, present), probabilities.shape[1])
+        weights = reliability * _over_space(self._factors(present), reliability)
+        consensus = _consensus(annotations, weights, self.options.network_vote * probabilities)
         of_image = quality.nanmean(1)
         return AnnotationGrades(
             uncertainty * shown,
@@ -151,15 +154,15 @@ class UMANet(Method):
             seen[f"reliability/{name}"] = float(reliability)
         return seen
 
-    def _weights(
-        self, reliability: Float[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
-    ) -> Float[Tensor, "B R *spatial"]:
-        """v_r = w_r F_r: independent sources combine by log-odds, so F is the logit of an annotator's reliability."""
+    def _factors(self, present: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:
+        """F_r in (0, 1], 1 for the most reliable annotator; 0 where absent.
+
+        Independent sources combine by log-odds, so F is the logit of an annotator's reliability.
+        """
         if not self.weighs_annotators:
-            return reliability
-        reliable = self.reliability.to(reliability.device)
-        factor = torch.logit(reliable.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR) * present
-        return reliability * _over_space(factor / factor.amax(1, keepdim=True).clamp_min(LEAST_FACTOR), reliability)
+            return present.float()
+        logit = torch.logit(self.reliability.to(present.device).clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
+        return logit / logit.max() * present
 
     def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
         """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
@@ -182,17 +185,20 @@ class UMANet(Method):
         batch: Batch,
         weights: Float[Tensor, "B R *spatial"],
         reliability: Float[Tensor, "B R *spatial"],
-        teachers: Bool[Tensor, "B R"],
+        teachers: Float[Tensor, "B R"],
     ) -> Float[Tensor, ""]:
-        """The segmentation loss of one predictor with the weighted consensus of its teachers."""
-        chosen = _over_space(teachers, weights)
-        target = _consensus(batch.annotations, weights * chosen, logits.shape[1])
+        """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
+
+        An image counts as much as the most reliable of its teachers.
+        """
+        chosen = _over_space(teachers > 0, weights)
+        target = _consensus(batch.annotations, weights * chosen, torch.zeros_like(logits))
         if self.options.target == "hard":
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
-        pixel_weight = None
+        pixel_weight = _over_space(teachers.amax(1), target[:, 0]).expand_as(target[:, 0])
         if self.options.weights == "total":
-            pixel_weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
-        return segmentation_loss(logits, target, pixel_weight, use=teachers.any(1))
+            pixel_weight = pixel_weight * (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
+        return segmentation_loss(logits, target, pixel_weight, use=(teachers > 0).any(1))
 
     @torch.no_grad()
     def _observe(
@@ -200,25 +206,31 @@ class UMANet(Method):
         reliability: Float[Tensor, "B R *spatial"],
         uncertainty: Float[Tensor, "B R *spatial"],
         region: Bool[Tensor, "B *spatial"],
+        quality: Float[Tensor, "B R"],
         batch: Batch,
     ) -> None:
-        """Running means. a_r comes from w alone, never from F, so that reliability cannot feed on itself."""
+        """Running means. a_r comes from w alone, never from F, so that reliability cannot feed on itself.
+
+        Images of low quality do not count for a_r: they say little about who is usually right.
+        """
         if not self.training:
             return
         shown = _over_space(batch.present, reliability)
         highest = batch.annotations.masked_fill(~shown, 0).amax(1)
         lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
-        _run(self.reliability, reliability, (highest != lowest)[:, None] & shown)
+        usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
+        _run(self.reliability, reliability, (highest != lowest)[:, None] & shown & _over_space(usual, shown))
         _run(self.mean_uncertainty, uncertainty, region[:, None] & shown)
 
 
 def _consensus(
-    annotations: Integer[Tensor, "B R *spatial"], weights: Float[Tensor, "B R *spatial"], num_classes: int
+    annotations: Integer[Tensor, "B R *spatial"],
+    weights: Float[Tensor, "B R *spatial"],
+    network: Float[Tensor, "B K *spatial"],
 ) -> Float[Tensor, "B K *spatial"]:
-    """t_k = sum of v_r over annotations that say k, over the sum of v_r."""
-    votes = weights.new_zeros(len(weights), num_classes, *weights.shape[2:])
-    votes.scatter_add_(1, annotations.long(), weights)
-    return votes / votes.sum(1, keepdim=True).clamp_min(1e-6)
+    """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes."""
+    votes = network.scatter_add(1, annotations.long(), weights)
+    return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def _run(mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where: Bool[Tensor, "B R *spatial"]) -> None:
@@ -230,5 +242,5 @@ def _run(mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where
 
 
 def _over_space(values: Tensor, like: Tensor) -> Tensor:
-    """(B, R) values, ready to be multiplied with (B, R, *spatial) maps."""
+    """(B, R) or (B,) values, ready to be multiplied with (B, R, *spatial) or (B, *spatial) maps."""
     return values.view(*values.shape, *[1] * (like.ndim - values.ndim))
