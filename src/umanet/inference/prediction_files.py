@@ -29,7 +29,10 @@ class CaseFiles(TypedDict):
 
 def entropy(probabilities: Float[Tensor, "K *spatial"]) -> Float[Tensor, "*spatial"]:
     """Entropy over its maximum ``log K``: 0 certain, 1 all classes alike."""
-    return torch.special.entr(probabilities).sum(0).div(np.log(len(probabilities))).clamp(0, 1)
+    total = torch.zeros_like(probabilities[0])
+    for one in probabilities:  # one map at a time: large volumes have many classes
+        total += torch.special.entr(one)
+    return total.div_(np.log(len(probabilities))).clamp_(0, 1)
 
 
 def write_case(
