@@ -43,7 +43,11 @@ class Predict:
 
     @property
     def _dataset(self) -> Path | None:
-        return self.inputs[0] if len(self.inputs) == 1 and self.inputs[0].suffix == ".json" else None
+        """A folder that holds a data set counts: reading it says which file to name."""
+        if len(self.inputs) != 1:
+            return None
+        only = self.inputs[0]
+        return only if only.suffix == ".json" or (only / "dataset.json").is_file() else None
 
     def _samples(self, model: "Model") -> "tuple[int, Iterable[Sample]]":
         from umanet.data.index import read_index

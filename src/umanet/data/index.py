@@ -130,6 +130,7 @@ def read_index(path: Path) -> DatasetIndex:
         DatasetError: Unreadable, another format, unknown keys, or contents that contradict each other.
     """
     path = Path(path)
+    _refuse_folder(path)
     values = _read_json(path)
     found = (values.pop("format", None), values.pop("version", None))
     if found != (FORMAT, VERSION):
@@ -232,6 +233,13 @@ def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
                 f"Annotator {name!r} of case {case.id!r} found, one of {', '.join(annotators) or 'no annotators'} "
                 f"expected.{_hint(name, annotators)} Add it to `annotators` or rename it."
             )
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        inside = path / "dataset.json"
+        mend = f"Name {inside}" if inside.is_file() else "Make one with `umanet import`"
+        raise DatasetError(f"A folder found at {path}, a dataset.json expected. {mend}.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
