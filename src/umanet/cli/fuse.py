@@ -6,7 +6,7 @@ import tyro
 
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -55,5 +55,6 @@ def _run_folder(name: str) -> Path:
     from umanet.fusion import FUSIONS
 
     if not Path(name).is_dir():
-        raise ConfigError(f"--with {name} found, one of {', '.join(FUSIONS)} or a run folder expected. Check the name.")
+        hint = did_you_mean(name, FUSIONS) or " Check the name."
+        raise ConfigError(f"--with {name} found, one of {', '.join(FUSIONS)} or a run folder expected.{hint}")
     return Path(name)
