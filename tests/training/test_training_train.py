@@ -108,7 +108,7 @@ def test_resume_must_have_something_to_resume(index, tmp_path):
 
 
 def test_a_run_is_resumed_with_its_own_settings_only(run, index):
-    with pytest.raises(RunError, match=r"Another configuration found in .*run\.toml \(differs in: trainer\)"):
+    with pytest.raises(RunError, match=r"^trainer\.max_steps = 8 \(6 in the run\) found, the settings in .*run\.toml"):
         train(short_config(max_steps=8), index, run, resume="auto")
 
 
