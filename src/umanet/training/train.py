@@ -24,6 +24,7 @@ from umanet.inference.model_file import DESCRIPTION, save_model
 from umanet.methods import Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
+from umanet.training.global_state import global_state_put_back
 from umanet.training.metrics_file import metrics_logger
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.run_folder import (
@@ -43,6 +44,7 @@ DEAD = 0.85
 log = logging.getLogger("umanet")
 
 
+@global_state_put_back()
 def train(
     config: RunConfig,
     index: DatasetIndex,
@@ -51,7 +53,7 @@ def train(
     resume: Resume = "never",
     callbacks: list[Callback] | None = None,
 ) -> Path:
-    """Train a method and release it.
+    """Train a method and release it. Random states and torch's number of threads are afterwards as before.
 
     Args:
         config: What to do; written, with everything that was decided from the data, to ``run/run.toml``.
