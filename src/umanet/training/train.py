@@ -25,7 +25,7 @@ from umanet.methods import Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
 from umanet.training.global_state import global_state_put_back
-from umanet.training.metrics_file import metrics_logger
+from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.run_folder import (
     Resume,
@@ -152,7 +152,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
             save_on_train_epoch_end=False,
         ),
     ]
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         max_steps=options.max_steps,
@@ -160,7 +160,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         precision=_precision(options.precision, config.device),
         gradient_clip_val=options.clip,
         logger=[
-            metrics_logger(run),
+            MetricsFile(run, lambda: trainer.global_step),
             TensorBoardLogger(run, name=None, version="tensorboard"),
         ],
         callbacks=[*checkpoints, *callbacks],
@@ -171,6 +171,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         enable_model_summary=False,
         default_root_dir=run,
     )
+    return trainer
 
 
 def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
