@@ -259,6 +259,7 @@ def test_a_volume_for_a_2d_model_is_refused(copy, capsys):
         (["fuse", "dataset.json", "--with", "mean", "--ties", "split", "-o", "new"], "'ties'"),
         (["fuse", "dataset.json", "--with", "majorty", "-o", "new"], "Did you mean 'majority'?"),
         (["fuse", "dataset.json", "--with", "single", "-o", "new"], "No annotator given, one of anna, bert, carl"),
+        (["predict", "run", "dataset.json", "--threads", "0", "-o", "new"], "--threads 0 found, at least 1 expected"),
         (["evaluate", "nowhere", "dataset.json"], "No predictions could be read from nowhere"),
         (["import", "folder", "images", "-o", "new"], "images"),
         (["import", "folder", "nowhere", "-o", "new"], "nowhere, the folder of the raw data expected"),

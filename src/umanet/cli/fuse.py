@@ -30,6 +30,8 @@ class Fuse:
     """Only the cases of this split."""
     device: Device = "auto"
     """Where a run's network computes."""
+    threads: int | None = None
+    """CPU threads for a run's network. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.consensus import fuse_dataset
@@ -37,7 +39,9 @@ class Fuse:
         from umanet.fusion import FUSIONS
 
         index = read_index(self.dataset)
-        how = self.how if self.how in FUSIONS else open_model(_run_folder(self.how), self.device, grading=True)
+        how = self.how
+        if how not in FUSIONS:
+            how = open_model(_run_folder(how), self.device, self.threads, grading=True)
         with progress("Fusing") as report:
             fused = fuse_dataset(
                 index, how, self.output, split=self.split, options=self._options(), progress=report

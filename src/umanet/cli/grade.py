@@ -27,13 +27,15 @@ class Grade:
     """Write no uncertainty maps."""
     device: Device = "auto"
     """Where the network computes."""
+    threads: int | None = None
+    """CPU threads of torch. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.data.index import read_index
         from umanet.grading import grade
 
         index = read_index(self.dataset)
-        model = open_model(self.run_folder, self.device, grading=True)
+        model = open_model(self.run_folder, self.device, self.threads, grading=True)
         with progress("Grading") as report:
             table = grade(model, index, self.output, split=self.split, maps=not self.no_maps, progress=report)
         rows = [{name: row[name] for name in COLUMNS} for row in table.head(SHOWN).round(3).to_dict(orient="records")]

@@ -29,11 +29,13 @@ class Predict:
     """Only the cases of this split of the data set."""
     device: Device = "auto"
     """Where the network computes."""
+    threads: int | None = None
+    """CPU threads of torch. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.inference.predict import predict
 
-        model = open_model(self.run_folder, self.device)
+        model = open_model(self.run_folder, self.device, self.threads)
         total, samples = self._samples(model)
         with progress("Predicting") as report:
             predict(model, samples, self.output, total=total, split=self.split, progress=report)
