@@ -14,13 +14,14 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from umanet.config import RunConfig
+from umanet.config import Precision, RunConfig
 from umanet.data.check import patients_in_two_splits
 from umanet.data.geometry import working_shape
 from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
 from umanet.inference.model_file import DESCRIPTION, save_model
+from umanet.inference.tiles import half_on_cuda
 from umanet.methods import Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
@@ -174,11 +175,11 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
     return trainer
 
 
-def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+def _precision(wanted: Precision, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     if wanted == "auto":
         if device not in ("auto", "cuda") or not torch.cuda.is_available():
             return "32-true"
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        return "bf16-mixed" if half_on_cuda(wanted) is torch.bfloat16 else "16-mixed"
     return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]  # of Literal
 
 
