@@ -97,7 +97,10 @@ def test_only_the_split_that_is_asked_for_is_fused(index, tmp_path):
     ("how", "options", "error", "message"),
     [
         ("vote", {}, ConfigError, "Fusion 'vote' found, one of majority, staple, .* or a run folder expected"),
+        ("majorty", {}, ConfigError, "Did you mean 'majority'?"),
         ("single", {"annotator": "dora"}, ConfigError, "Annotator 'dora' found, one of anna, bert, carl expected"),
+        ("single", {"annotator": "ana"}, ConfigError, r"Did you mean 'anna'\? Name one with --annotator"),
+        ("single", {}, ConfigError, "No annotator given, one of anna, bert, carl expected by 'single'"),
         ("mean", {"ties": "split"}, ConfigError, "Option 'ties' found, which 'mean' does not take"),
         ("majority", {"ties": "coin"}, ConfigError, "ties = 'coin' found"),
     ],

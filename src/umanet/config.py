@@ -17,6 +17,7 @@ from umanet.errors import ConfigError
 
 Preset = Literal["cpu-small", "small", "medium", "large"]
 MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
+Precision = Literal["auto", "32", "bf16", "16"]
 
 
 class Options(BaseModel):
@@ -140,8 +141,8 @@ class TrainerOptions(Options):
     """Largest norm of the gradient."""
     validate_every: int = Field(default=100, ge=1)
     """Steps between validations; also the length of an epoch and the distance of checkpoints."""
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """auto: on a CUDA device bf16 where it has it, else 16; 32 elsewhere."""
+    precision: Precision = "auto"
+    """auto: on a CUDA device bf16 where it has it, else 16; 32 elsewhere. Also of predictions on a CUDA device."""
     release: Literal["last", "best"] = "last"
     """Which weights are released; best is by soft Dice of the validation cases against their annotations."""
 

@@ -1,7 +1,6 @@
 """One label map per case out of all its annotations, by a fusion or by a trained run, ready for any other trainer."""
 
 from collections.abc import Callable, Iterator
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from umanet.data.files import whole_folder
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
-from umanet.fusion import FUSIONS
+from umanet.fusion import FUSIONS, fusion_options
 from umanet.grading import for_annotators, graded_cases, log_left_out
 from umanet.inference.model_file import Model
 from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
@@ -59,7 +58,7 @@ def fuse_dataset(
         made_by = {"method": how.config.method, "sha256": how.digest}
     else:
         needed = {options["annotator"]} if options and "annotator" in options else set()
-        options = _checked_options(how, options or {}, index)
+        options = fusion_options(how, options or {}, index.annotators)
         cases = {c.id: c for c in index.select(split) if c.annotations and needed <= set(c.annotations)}
         fused, made_by = _by_vote(how, index, cases, options), {"method": how}
     if not cases:
@@ -91,31 +90,9 @@ def _by_vote(
 ) -> Iterator[tuple[Sample, Float[Tensor, "K *spatial"]]]:
     for case in cases.values():
         sample = read_case(case, index)
-        named = options | ({"case": case.id} if how == "random" else {})
+        named = {"seed": 0, "epoch": 0, **options, "case": case.id} if how == "random" else options
         fused, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named)
         yield sample, torch.from_numpy(fused)
-
-
-def _checked_options(how: str, options: dict[str, Any], index: DatasetIndex) -> dict[str, Any]:
-    """Options as the fusion takes them: an annotator's position for its name, defaults where it has none."""
-    if how not in FUSIONS:
-        raise ConfigError(
-            f"Fusion {how!r} found, one of {', '.join(FUSIONS)} or a run folder expected. Name one of them."
-        )
-    known = [key for key, value in signature(FUSIONS[how]).parameters.items() if value.kind is value.KEYWORD_ONLY]
-    unknown = [key for key in options if key not in known]
-    if unknown:
-        raise ConfigError(f"Option {unknown[0]!r} found, which {how!r} does not take. Leave it out.")
-    if how == "random":
-        return {"seed": 0, "epoch": 0} | options
-    if how != "single":
-        return options
-    name = options.get("annotator")
-    if name not in index.annotators:
-        raise ConfigError(
-            f"Annotator {name!r} found, one of {', '.join(index.annotators)} expected. Name one with --annotator."
-        )
-    return {"annotator": index.annotators.index(name)}
 
 
 def _with_consensus(case: Case, labels: Path) -> Case:

@@ -3,6 +3,15 @@
 Every message says, in this order: what was found, what was expected, where, and what to do.
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?``, to end a message with, for the known name that is near; empty where none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
 
 class UmanetError(Exception):
     """Something about the input that the user can mend. All errors below are of this kind."""

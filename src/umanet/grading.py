@@ -71,7 +71,7 @@ def grade_case(model: Model, sample: Sample) -> AnnotationGrades:
 
     inputs = torch.cat([prepared.image, prepared.annotations.float()])[None]
     patch = data.patch or tuple(inputs.shape[2:])
-    working = run_in_tiles(network, inputs, patch, model.device)[0]
+    working = run_in_tiles(network, inputs, patch, model.device, model.config.trainer.precision)[0]
     seen = method.assess(working[None, :annotators], working[None, annotators:], prepared.annotations[None], present)
     if tuple(working.shape[1:]) == sample.geometry.shape:
         return seen

@@ -50,6 +50,10 @@ class Geometry:
         orientation: One pair (file axis, flip) per axis of ``file_shape``, in nibabel's sense, that leads from the
             file to RAS+; None where the array is as stored.
         suffix: Type of the file in lower case, ``.png`` or ``.nii.gz``: outputs are written in the same type.
+        qform: As ``affine``, of the qform of a NIfTI file, which may differ from its sform; None: it does not.
+        codes: NIfTI codes of qform and sform: 0 unknown, 1 scanner, 2 aligned, 3 Talairach, 4 MNI.
+        resolution: Of PNG and TIFF files: pixels per unit along a row and along a column, and the unit as TIFF numbers
+            it (1 none, 2 inch, 3 centimetre). Only carried to outputs; None where the file says nothing.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +63,9 @@ class Geometry:
     file_shape: tuple[int, ...] | None = None
     orientation: tuple[tuple[int, int], ...] | None = None
     suffix: str = ".nii.gz"
+    qform: Float[np.ndarray, "4 4"] | None = None
+    codes: tuple[int, int] = (1, 1)
+    resolution: tuple[float, float, int] | None = None
 
 
 @dataclass(frozen=True)

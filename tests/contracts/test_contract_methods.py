@@ -197,7 +197,6 @@ def constant_image(batch: Batch) -> Batch:
 
 @methods
 @dimensions
-@pytest.mark.filterwarnings("ignore:All present annotations hold class")  # STAPLE says so, rightly
 @pytest.mark.parametrize("change", [all_empty, all_full, one_present, constant_image])
 @pytest.mark.parametrize("annotators", [1, 3])
 def test_losses_and_gradients_are_finite_in_degenerate_cases(name, dims, change, annotators):

@@ -164,6 +164,53 @@ def test_the_report_is_json_and_text(index, tmp_path):
     assert "error [missing-file] b/ben: No file found at" in report.to_text()
 
 
+def test_what_is_the_same_in_many_cases_is_one_line(index):
+    many = [replace(index.cases[0], id=f"{n}", image=index.cases[n % 3].image) for n in range(6)]
+    copies = [replace(case, annotations=dict.fromkeys(("anna", "ben"), case.annotations["anna"])) for case in many]
+    report = check(index.model_copy(update={"cases": tuple(copies)}))
+    identical = [problem for problem in report.problems if problem.code == "identical-annotations"]
+    assert [problem.case for problem in identical] == list("012345")
+    lines = [line for line in report.to_text().splitlines() if "identical" in line]
+    assert lines == [
+        "warning [identical-annotations] ben, 6 cases (0, 1, 2 ...): Identical to the annotation of anna, one of their "
+        "own expected. See that it is no copy."
+    ]
+
+
+def with_values(root: Path, count: int, **odd: np.ndarray) -> DatasetIndex:
+    """Data set of ``count`` cases of one annotator; cases ``c<number>`` in ``odd`` get other annotations."""
+    for number in range(count):
+        save(root / "images" / f"c{number}.png", np.random.default_rng(number).integers(255, size=BIG).astype(np.uint8))
+        save(root / "annotations/anna" / f"c{number}.png", odd.get(f"c{number}", np.full(BIG, 255, np.uint8)))
+    return folder.index(root)
+
+
+BIG = (60, 60)
+STRAY = np.full(BIG, 255, np.uint8)
+STRAY[0, 0] = 254
+HALF = np.full(BIG, 255, np.uint8)
+HALF[:30] = 254
+
+
+@pytest.mark.parametrize(
+    ("count", "odd", "rare"),
+    [
+        (20, {"c3": STRAY}, True),  # a stray voxel
+        (40, {"c3": STRAY, "c4": STRAY}, True),  # in 5 % of the annotations
+        (40, {"c3": STRAY, "c4": STRAY, "c5": STRAY}, False),  # a small structure that occurs again and again
+        (40, {"c3": HALF, "c4": HALF}, False),  # a rare but solid class
+        (20, {"c3": HALF}, True),  # one file is as another program wrote it
+        (19, {"c3": STRAY}, False),  # too few to tell
+    ],
+)
+def test_a_class_that_looks_like_stray_values_is_reported(tmp_path, count, odd, rare):
+    report = check(with_values(tmp_path, count, **odd))
+    assert [problem.code for problem in report.problems] == (["rare-class"] if rare else [])
+    if rare:
+        assert f"'class_254' (value 254) found in {len(odd)} of {count} annotations" in report.to_text()
+        assert "first in c3/anna" in report.to_text() and "umanet import --classes" in report.to_text()
+
+
 def test_two_empty_annotations_are_no_copies(index, tmp_path):
     empty_annotation(tmp_path)
     save(tmp_path / "annotations/anna/b.png", DISC * 0)

@@ -186,13 +186,17 @@ def rename_annotations(root):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (add_stray, r"1 annotations without image found in .*anna, an image each expected: c\.png \(case 'c'\)"),
+        (
+            add_stray,
+            r"1 annotations without image found in .*anna, an image each expected: c\.png \(case 'c'\)\. "
+            r".*--annotation-pattern",
+        ),
         (add_stray_truth, r"1 annotations without image found in .*truth"),
-        (add_second_file, r"Two files for case 'a' found, one expected: .*a\.png and .*a\.tif"),
+        (add_second_file, r"Two files for case 'a' found, one expected: .*a\.png and .*a\.tif\. Remove one\."),
         (add_loose_annotation, r"File a\.png found in .*annotations, one folder per annotator expected"),
         (add_empty_annotator, "No file found in .*carl, annotations expected"),
         (empty_images, "No image found in .*images"),
-        (rename_annotations, "Neither annotations/<annotator>/ nor truth/ with files found"),
+        (rename_annotations, "Neither annotations/<annotator>/ nor truth/ with files found.*--annotations and --truth"),
     ],
 )
 def test_a_layout_that_does_not_fit_is_explained(tmp_path, spoil, message):
@@ -202,13 +206,31 @@ def test_a_layout_that_does_not_fit_is_explained(tmp_path, spoil, message):
         folder.index(tmp_path)
 
 
+def test_a_root_that_is_no_folder_is_said_to_be_none(tmp_path):
+    with pytest.raises(DatasetError, match=r"No folder found at .*nowhere, the folder of the raw data expected"):
+        folder.index(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"A file found at .*file, the folder of the raw data expected"):
+        folder.index(tmp_path / "file")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_pattern": "(?P<case>x.+)"}, r"File .*a\.png found, a name like '\(\?P<case>x\.\+\)' expected"),
-        ({"annotation_pattern": "(.+)"}, r"Pattern '\(\.\+\)' found, a named group \(\?P<case>...\) expected"),
-        ({"patient_pattern": "["}, "a regular expression expected"),
-        ({"patient_pattern": "Z"}, "Case 'a' found, a name with 'Z' expected"),
+        (
+            {"image_pattern": "(?P<case>x.+)"},
+            r"File .*a\.png found, a name like '\(\?P<case>x\.\+\)' expected.*change --image-pattern\.",
+        ),
+        (
+            {"annotation_pattern": "(.+)"},
+            r"--annotation-pattern '\(\.\+\)' found, a named group \(\?P<case>...\) expected",
+        ),
+        (
+            {"annotation_pattern": "(?P<case>).+"},
+            r"Two files for case '' found, .*or tell their cases apart with --annotation-pattern\.",
+        ),
+        ({"patient_pattern": "["}, r"--patient-pattern '\[' found, a regular expression expected"),
+        ({"patient_pattern": "Z"}, r"Case 'a' found, a name with 'Z' expected\. Change --patient-pattern\."),
     ],
 )
 def test_a_pattern_that_does_not_fit_is_explained(tmp_path, options, message):

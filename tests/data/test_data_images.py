@@ -170,6 +170,50 @@ def test_a_nifti_label_map_goes_round_with_shape_affine_and_units_unchanged(tmp_
     assert np.allclose(after.header.get_qform(), before.affine, atol=1e-4)
 
 
+MNI = np.array([[2, 0, 0, -90.0], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+
+
+def forms(image):
+    header = image.header
+    return {
+        "codes": (int(header["qform_code"]), int(header["sform_code"])),
+        "qform": header.get_qform(coded=True)[0],
+        "sform": header.get_sform(coded=True)[0],
+        "affine": image.affine,
+        "zooms": header.get_zooms(),
+    }
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5)])
+@pytest.mark.parametrize(
+    ("qform", "sform"),
+    [((None, 0), (None, 0)), ((LPS, 1), (None, 0)), ((LPS, 2), (LPS, 2)), ((LPS, 1), (MNI, 4)), ((None, 0), (MNI, 3))],
+)
+def test_the_space_that_a_nifti_is_in_is_kept(tmp_path, shape, qform, sform):
+    image = nib.Nifti1Image(np.zeros(shape, np.uint8), None)
+    image.header.set_zooms((1.5, 2, 3)[: len(shape)])
+    image.header.set_xyzt_units("mm")
+    image.set_sform(*sform)
+    image.set_qform(*(qform if qform[1] or not sform[1] else (sform[0], 0)))
+    nib.save(image, tmp_path / "a.nii")
+    _, geometry = read_image([tmp_path / "a.nii"], len(shape))
+    write_map(tmp_path / "b.nii", np.zeros(geometry.shape, np.float32), geometry)
+    before, after = (forms(nib.load(tmp_path / name)) for name in ("a.nii", "b.nii"))
+    assert before["codes"] == (qform[1], sform[1])
+    for key, value in before.items():
+        np.testing.assert_allclose(*([-1] if v is None else v for v in (after[key], value)), atol=1e-5, err_msg=key)
+
+
+def test_an_unusable_qform_beside_an_sform_is_left_out(tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), MNI)
+    image.set_qform(MNI, 1)
+    image.header["quatern_b"] = image.header["quatern_c"] = 1
+    nib.save(image, tmp_path / "a.nii")
+    _, geometry = read_image([tmp_path / "a.nii"], 3)
+    assert (geometry.qform, geometry.codes) == (None, (0, 2))
+    assert np.array_equal(geometry.affine, MNI)
+
+
 def test_a_sheared_nifti_keeps_its_affine_and_gets_no_qform(tmp_path):
     sheared = LPS.copy()
     sheared[0, 1] = 0.4
@@ -339,6 +383,41 @@ def test_written_pictures_of_labels_hold_the_first_value_of_each_class(tmp_path,
     write_labels(path, labels, Geometry((6, 9), (1.0, 1.0), suffix=suffix), index.classes)
     assert np.array_equal(read_annotation_values(path, 2)[0], labels.astype(int) * 300)
     assert np.array_equal(read_labels(path, index), labels)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "kept"),
+    [((300, 150, 2), (300, 150, 2)), ((0.4, 40.5, 3), (0.4, 40.5, 3)), ((2, 1, 1), (2, 1, 1)), ((1, 1, 1), None)],
+)
+@pytest.mark.parametrize("shape", [(6, 9), (3, 6, 9)])
+def test_the_resolution_of_a_tiff_is_carried_to_outputs(tmp_path, resolution, kept, shape):
+    path = tmp_path / "a.tif"
+    said = {"resolution": resolution[:2], "resolutionunit": resolution[2]}
+    tifffile.imwrite(path, np.zeros(shape, np.uint8), photometric="minisblack", **said)
+    _, geometry = read_image([path], len(shape))
+    assert geometry.resolution == kept
+    write_map(path, np.zeros(shape, np.float32), geometry)
+    assert read_image([path], len(shape))[1].resolution == kept
+
+
+def test_the_resolution_of_a_png_is_carried_to_outputs(tmp_path):
+    def dots_per_inch(path):
+        with Image.open(path) as picture:
+            return picture.info.get("dpi")
+
+    path, classes = saved(tmp_path / "a.png", GREY, dpi=(300, 72)), an_index(0, 1).classes
+    write_labels(tmp_path / "b.png", GREY // 255, read_image([path], 2)[1], classes)
+    assert dots_per_inch(path) is not None
+    assert dots_per_inch(tmp_path / "b.png") == dots_per_inch(path)
+    without = saved(tmp_path / "c.jpg", GREY, dpi=(300, 300))
+    write_labels(tmp_path / "d.png", GREY // 255, read_image([without], 2)[1], classes)
+    assert dots_per_inch(tmp_path / "d.png") is None
+
+
+@pytest.mark.parametrize("tags", [{}, {282: 0.0, 283: 1.0}, {282: 7.0}, {282: 7.0, 283: 7.0, 296: 9}])
+def test_tags_that_give_no_resolution_are_left_out(tmp_path, tags):
+    path = saved(tmp_path / "a.tif", GREY, tiffinfo=tags)
+    assert read_image([path], 2)[1].resolution is None
 
 
 def test_negative_class_values_fit_nifti_and_not_png(tmp_path):

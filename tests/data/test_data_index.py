@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_paths_are_absolute_in_memory_and_relative_in_the_file(tmp_path):
     write_index(index, tmp_path / "deeper" / "dataset.json")
     stored = json.loads((tmp_path / "deeper" / "dataset.json").read_text())
     assert stored["cases"][0]["image"] == ["../images/a.png"]
+
+
+def test_a_folder_in_place_of_the_file_is_said_to_be_one(tmp_path):
+    with pytest.raises(DatasetError, match=r"A folder found at .*, a dataset\.json expected\. Make one with"):
+        read_index(tmp_path)
+    path = written(tmp_path, values())
+    with pytest.raises(DatasetError, match=rf"A folder found at .*expected\. Name {re.escape(str(path))}\.$"):
+        read_index(tmp_path)
 
 
 def test_an_index_goes_round(tmp_path):

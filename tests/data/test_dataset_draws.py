@@ -9,6 +9,7 @@ import torch
 from fake_data.discs import write_discs
 from umanet.config import AugmentOptions, DataOptions
 from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
+from umanet.data.transforms import foreground_voxels
 
 PATCH = (16, 16)
 STILL = AugmentOptions(probability=0, intensity=0, noise=0)
@@ -129,6 +130,24 @@ def test_a_target_counts_against_the_room(index):
     drawn = training(index, counting, cache_gib=(case + 0.5 * target) / 2**30)
     drawn[0, 0, 0], drawn[0, 1, 0]
     assert counting.calls == {"disc0": 2}
+
+
+def test_foreground_is_searched_once_while_there_is_room(index, monkeypatch):
+    searched = Counter()
+
+    def search(sample):
+        searched[sample.case] += 1
+        return foreground_voxels(sample)
+
+    monkeypatch.setattr("umanet.data.dataset.foreground_voxels", search)
+    bytes_of_a_case = 20 * 26 * (4 + 3 + 1 + 2 * 4)
+    for room, searches in [(4.0, 1), (0.0, 3), (bytes_of_a_case / 2**30, 3)]:
+        searched.clear()
+        drawn = training(index, cache_gib=room, foreground=1.0)
+        first = [drawn[0, position, 1] for position in range(3)]
+        assert searched == {"disc1": searches}
+        for position, sample in enumerate(first):
+            assert_same(sample, training(index, foreground=1.0)[0, position, 1])
 
 
 def drawn_in(epoch, cases, draws, seed=0):

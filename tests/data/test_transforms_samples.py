@@ -131,6 +131,32 @@ def test_patches_are_centred_on_foreground_as_often_as_asked():
     assert 80 < sum(half) < 130
 
 
+def plain_crop(sample, patch, foreground, rng):
+    """What crop draws, said plainly: a search of the padded sample at every draw."""
+    padded = crop(sample, tuple(map(max, patch, sample.image.shape[1:])), 0.0, rng)
+    room = np.array(padded.image.shape[1:]) - np.array(patch)
+    start = rng.integers(0, room + 1)
+    if rng.random() < foreground:
+        centres = (padded.annotations > 0).any(0).nonzero()
+        if len(centres):
+            start = np.clip(centres[rng.integers(len(centres))].numpy() - np.array(patch) // 2, 0, room)
+    return padded.image[(..., *(slice(at, at + side) for at, side in zip(start, patch, strict=True)))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((20, 30), (8, 9)), ((20, 30), (25, 9)), ((12, 9, 10), (5, 12, 4)), ((12, 9, 10), (4, 5, 9))]
+)
+def test_a_patch_is_that_of_the_plain_form(shape, patch):
+    empty = make_sample(shape)
+    empty = replace(empty, annotations=torch.zeros_like(empty.annotations))
+    ours, plain = np.random.default_rng(3), np.random.default_rng(3)
+    for number in range(40):
+        sample = make_sample(shape, seed=number) if number % 5 else empty
+        sample = replace(sample, image=torch.rand(1, *shape))
+        assert torch.equal(crop(sample, patch, 0.7, ours).image, plain_crop(sample, patch, 0.7, plain))
+    assert ours.random() == plain.random()
+
+
 def test_patches_without_foreground_come_from_everywhere():
     image = torch.arange(6.0).view(1, 6, 1).expand(1, 6, 4).contiguous()
     sample = replace(make_sample((6, 4)), image=image)

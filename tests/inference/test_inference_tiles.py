@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from umanet.inference.tiles import run_in_tiles
+from umanet.inference.tiles import half_on_cuda, run_in_tiles
 
 CPU = torch.device("cpu")
 
@@ -54,3 +54,42 @@ def test_the_middle_of_a_tile_counts_more_than_its_edge():
     found = run_in_tiles(distance_to_edge, torch.zeros(1, 1, 8, 24), (8, 8), CPU)
     plain_mean = 1.5  # of two tiles that overlap by half: d and 3 - d
     assert found[0, 0, 4, 6] > plain_mean
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_auto_is_bfloat16_where_the_device_has_it(capable, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: capable)
+    assert half_on_cuda("auto") is (torch.bfloat16 if capable else torch.float16)
+    assert [half_on_cuda(wanted) for wanted in ("32", "bf16", "16")] == [None, torch.bfloat16, torch.float16]
+
+
+def convolution(device):
+    """With the type of what it gives, before that is made float32."""
+    layer = torch.nn.Conv2d(1, 2, 3, padding=1).to(device)
+    seen = []
+
+    def network(tile):
+        seen.append(layer(tile))
+        return seen[-1]
+
+    return network, seen
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "16"])
+def test_on_a_cpu_everything_is_float32(precision):
+    network, seen = convolution(CPU)
+    run_in_tiles(network, torch.rand(1, 1, 8, 20), (8, 8), CPU, precision)
+    assert {found.dtype for found in seen} == {torch.float32}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(8, 8), (8, 20)], ids=["in one piece", "in tiles"])
+@pytest.mark.parametrize("precision", ["auto", "bf16", "16", "32"])
+def test_on_a_cuda_device_tiles_are_computed_as_in_training_and_given_as_float32(precision, shape):
+    cuda = torch.device("cuda")
+    network, seen = convolution(cuda)
+    image = torch.rand(1, 1, *shape)
+    found = run_in_tiles(network, image, (8, 8), cuda, precision)
+    assert {tile.dtype for tile in seen} == {half_on_cuda(precision) or torch.float32}
+    assert (found.dtype, found.device) == (torch.float32, CPU)
+    torch.testing.assert_close(found, run_in_tiles(network, image, (8, 8), cuda), rtol=2e-2, atol=2e-2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from umanet.data.images import read_case
+from umanet.data.images import read_case, read_image
 from umanet.data.index import read_index
 from umanet.errors import ConfigError, DatasetError, ImageError, OutputError, UmanetError
 from umanet.simulation.phantoms import ellipsoids, write_phantoms
@@ -125,10 +125,12 @@ def test_shrunk_colours_keep_their_channels(tmp_path):
     write_phantoms(tmp_path, cases=2, size=48)
     for path in (tmp_path / "images").iterdir():
         grey = np.asarray(Image.open(path))
-        Image.fromarray(np.stack([grey, 255 - grey, grey // 2], axis=-1)).save(path)
+        Image.fromarray(np.stack([grey, 255 - grey, grey // 2], axis=-1)).save(path, dpi=(300, 300))
     index = run(tmp_path, tmp_path / "out", longest_side=24, fractions={"train": 1.0})
     image = read_case(index.cases[0], index).image
     assert image.shape == (3, 24, 24)
+    drawn = index.cases[0].annotations["good"]
+    assert read_image([drawn], 2)[1].resolution is None  # its pixels are larger than the tag would say
     assert (image[0] + image[1]).numpy() == pytest.approx(255, abs=2)
 
 

@@ -6,7 +6,7 @@ import tyro
 
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Fuse:
     """Only the cases of this split."""
     device: Device = "auto"
     """Where a run's network computes."""
+    threads: int | None = None
+    """CPU threads for a run's network. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.consensus import fuse_dataset
@@ -37,7 +39,9 @@ class Fuse:
         from umanet.fusion import FUSIONS
 
         index = read_index(self.dataset)
-        how = self.how if self.how in FUSIONS else open_model(_run_folder(self.how), self.device, grading=True)
+        how = self.how
+        if how not in FUSIONS:
+            how = open_model(_run_folder(how), self.device, self.threads, grading=True)
         with progress("Fusing") as report:
             fused = fuse_dataset(
                 index, how, self.output, split=self.split, options=self._options(), progress=report
@@ -55,5 +59,6 @@ def _run_folder(name: str) -> Path:
     from umanet.fusion import FUSIONS
 
     if not Path(name).is_dir():
-        raise ConfigError(f"--with {name} found, one of {', '.join(FUSIONS)} or a run folder expected. Check the name.")
+        hint = did_you_mean(name, FUSIONS) or " Check the name."
+        raise ConfigError(f"--with {name} found, one of {', '.join(FUSIONS)} or a run folder expected.{hint}")
     return Path(name)

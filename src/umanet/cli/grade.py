@@ -27,16 +27,24 @@ class Grade:
     """Write no uncertainty maps."""
     device: Device = "auto"
     """Where the network computes."""
+    threads: int | None = None
+    """CPU threads of torch. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.data.index import read_index
         from umanet.grading import grade
 
         index = read_index(self.dataset)
-        model = open_model(self.run_folder, self.device, grading=True)
+        model = open_model(self.run_folder, self.device, self.threads, grading=True)
         with progress("Grading") as report:
             table = grade(model, index, self.output, split=self.split, maps=not self.no_maps, progress=report)
         rows = [{name: row[name] for name in COLUMNS} for row in table.head(SHOWN).round(3).to_dict(orient="records")]
-        print_table(rows, f"The {len(rows)} worst of {len(table)} annotations")
+        low = int(table.low.sum())
+        if low:
+            print_table(rows, f"The {len(rows)} worst of {len(table)} annotations")
+            say(f"{low} of {len(table)} annotations are graded low among those seen in training.")
+        else:
+            print_table(rows, f"The {len(rows)} of least quality among {len(table)} annotations; none is graded low")
+            say("No annotation stands out from those seen in training: the first rows are not bad for being first.")
         say(f"All of them, worst first, in {self.output / 'quality.csv'}; annotators ranked in quality.json.")
         next_step("fuse", self.dataset, "--with", self.run_folder, "-o", "consensus")

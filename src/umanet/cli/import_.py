@@ -8,7 +8,7 @@ from umanet.cli.terminal import next_step, say
 from umanet.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from umanet.data.index import ClassDefinition
+    from umanet.data.index import ClassDefinition, DatasetIndex
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Import:
         write_index(found, self.output)
         say(f"{len(found.cases)} cases ({found.spatial_dims}D), {len(found.annotators)} annotators, in {self.output}.")
         say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")
+        say(describe_splits(found))
         next_step("check", self.output)
 
 
@@ -81,6 +82,22 @@ def parse_classes(texts: tuple[str, ...]) -> "list[ClassDefinition] | None":
                 f"--classes {text} found, NAME=VALUE or NAME=VALUE,VALUE expected, as in lesion=1,255."
             ) from None
     return definitions or None
+
+
+def describe_splits(index: "DatasetIndex") -> str:
+    """How many patients and cases each split has."""
+    from umanet.data.index import SPLITS
+
+    parts = []
+    for split in SPLITS:
+        cases = index.select(split)
+        patients = {case.patient or case.id for case in cases}
+        parts.append(f"{split} {_counted(len(patients), 'patient')} with {_counted(len(cases), 'case')}")
+    return f"Splits: {', '.join(parts)}."
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _refuse_existing(path: Path) -> None:

@@ -28,12 +28,18 @@ def check_device(device: Device) -> str:
     return device
 
 
-def open_model(run: Path, device: Device, *, grading: bool = False) -> "Model":
-    """The model of a run, with as many CPU threads as it was trained with."""
+def open_model(run: Path, device: Device, threads: int | None, *, grading: bool = False) -> "Model":
+    """The model of a run; torch computes on ``threads`` CPU threads, by default on as many as in its training.
+
+    Raises:
+        ConfigError: No thread, or a device that the machine has not.
+    """
     import torch
 
     from umanet.inference.model_file import load_model
 
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads {threads} found, at least 1 expected. Leave it out for that of the training.")
     model = load_model(run, device=check_device(device), grading=grading)
-    torch.set_num_threads(model.config.threads or 1)
+    torch.set_num_threads(threads or model.config.threads or 1)
     return model

@@ -29,11 +29,13 @@ class Predict:
     """Only the cases of this split of the data set."""
     device: Device = "auto"
     """Where the network computes."""
+    threads: int | None = None
+    """CPU threads of torch. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.inference.predict import predict
 
-        model = open_model(self.run_folder, self.device)
+        model = open_model(self.run_folder, self.device, self.threads)
         total, samples = self._samples(model)
         with progress("Predicting") as report:
             predict(model, samples, self.output, total=total, split=self.split, progress=report)
@@ -43,7 +45,11 @@ class Predict:
 
     @property
     def _dataset(self) -> Path | None:
-        return self.inputs[0] if len(self.inputs) == 1 and self.inputs[0].suffix == ".json" else None
+        """A folder that holds a data set counts: reading it says which file to name."""
+        if len(self.inputs) != 1:
+            return None
+        only = self.inputs[0]
+        return only if only.suffix == ".json" or (only / "dataset.json").is_file() else None
 
     def _samples(self, model: "Model") -> "tuple[int, Iterable[Sample]]":
         from umanet.data.index import read_index

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from umanet.cli.import_ import parse_classes
+from umanet.cli.import_ import describe_splits, parse_classes
 from umanet.cli.terminal import next_step, progress, say
 
 
@@ -44,4 +44,5 @@ class Simulate:
                 patient_pattern=self.patient_pattern, longest_side=self.longest_side, limit=self.limit, progress=report,
             )  # fmt: skip
         say(f"{len(index.cases)} cases annotated by {', '.join(index.annotators)}, in {self.output}.")
+        say(describe_splits(index))
         next_step("train", self.output / "dataset.json", "-o", "run")

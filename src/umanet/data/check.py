@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,13 @@ from umanet.types import Case, Geometry
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+MOST_LINES = 5
+"""A problem that says the same of more cases is one line of the text."""
+
+# When a class looks like stray values (a 254 beside 255, one file of another program): with fewer annotations a rare
+# class is no surprise, and a small structure is small everywhere.
+ENOUGH_ANNOTATIONS = 20
+RARE_SHARE_OF_VOXELS, RARE_SHARE_OF_ANNOTATIONS = 1e-4, 0.05
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Problem:
         code: Kind of the problem, the same in every version: ``missing-file``, ``unreadable``, ``geometry``,
             ``channels``, ``not-finite``, ``constant-image``, ``same-image``, ``not-labels``, ``unknown-value``,
             ``no-annotation``, ``empty-annotation``, ``empty-truth``, ``identical-annotations``,
-            ``patient-in-two-splits``, ``empty-split``, ``annotator-without-annotation``, ``class-without-annotation``.
+            ``patient-in-two-splits``, ``empty-split``, ``annotator-without-annotation``, ``class-without-annotation``,
+            ``rare-class``.
         message: What was found, what was expected, where, and what to do.
         case: Its id; None for problems of the whole data set.
         annotator: None where it is not about one annotation; ``truth`` is not an annotator.
@@ -78,13 +86,49 @@ class CheckReport:
         return {"name": self.name, "cases": self.cases, "ok": self.ok, "counts": counts, "problems": problems}
 
     def to_text(self) -> str:
-        """A line of counts, then a line for every problem."""
+        """A line of counts, then a line for every problem; one for all of many cases that have the same."""
         counts = ", ".join(f"{self.count(severity)} {severity}s" for severity in SEVERITIES)
-        lines = [f"{self.name}: {self.cases} cases, {counts}."]
+        same: dict[Problem, list[Problem]] = defaultdict(list)
         for problem in self.problems:
-            where = "/".join(part for part in (problem.case, problem.annotator) if part)
-            lines.append(f"{problem.severity} [{problem.code}] {where + ': ' if where else ''}{problem.message}")
+            same[replace(problem, case=None)].append(problem)
+        lines = [f"{self.name}: {self.cases} cases, {counts}."]
+        for alike in same.values():
+            if len(alike) > MOST_LINES:
+                who = f"{alike[0].annotator}, " if alike[0].annotator else ""
+                some = ", ".join(str(problem.case) for problem in alike[:3])
+                lines.append(_line(alike[0], f"{who}{len(alike)} cases ({some} ...)"))
+            else:
+                lines += [_line(p, "/".join(part for part in (p.case, p.annotator) if part)) for p in alike]
         return "\n".join(lines)
+
+
+def _line(problem: Problem, where: str) -> str:
+    return f"{problem.severity} [{problem.code}] {where + ': ' if where else ''}{problem.message}"
+
+
+@dataclass
+class Drawn:
+    """What the annotations hold, counted while they are read.
+
+    Attributes:
+        annotations: How many were read.
+        voxels: Voxels of each class.
+        files: Annotations that hold each class.
+        first: The first of these, as ``case/annotator``.
+    """
+
+    annotations: int = 0
+    voxels: Counter[int] = field(default_factory=Counter)
+    files: Counter[int] = field(default_factory=Counter)
+    first: dict[int, str] = field(default_factory=dict)
+
+    def count(self, labels: np.ndarray, where: str) -> None:
+        self.annotations += 1
+        for k, voxels in enumerate(np.bincount(labels.ravel()).tolist()):
+            if voxels:
+                self.voxels[k] += voxels
+                self.files[k] += 1
+                self.first.setdefault(k, where)
 
 
 Found = Generator[Problem, None, Any]
@@ -100,21 +144,19 @@ def check(index: DatasetIndex, *, progress: Callable[[int, int], None] | None = 
     """
     problems = [*_empty_splits(index), *patients_in_two_splits(index), *_without_annotation(index)]
     images: dict[bytes, list[Case]] = defaultdict(list)
-    drawn: Counter[int] = Counter()
+    drawn = Drawn()
     for number, case in enumerate(index.cases, start=1):
         problems.extend(_check_case(case, index, images, drawn))
         if progress is not None:
             progress(number, len(index.cases))
     problems.extend(_same_images(images))
-    problems.extend(_unused_classes(index, drawn))
+    problems.extend(_classes(index, drawn))
     problems.sort(key=lambda problem: SEVERITIES.index(problem.severity))
     return CheckReport(index.name, len(index.cases), tuple(problems))
 
 
-def _check_case(
-    case: Case, index: DatasetIndex, images: dict[bytes, list[Case]], drawn: Counter[int]
-) -> Iterator[Problem]:
-    """Problems of one case; adds its image's digest to ``images`` and the classes in its annotations to ``drawn``."""
+def _check_case(case: Case, index: DatasetIndex, images: dict[bytes, list[Case]], drawn: Drawn) -> Iterator[Problem]:
+    """Problems of one case; adds its image's digest to ``images`` and what its annotations hold to ``drawn``."""
     read = yield from _check_image(case, index)
     geometry = None
     if read is not None:
@@ -125,7 +167,7 @@ def _check_case(
         labels = yield from _check_labels(case, annotator, path, index, geometry)
         if labels is not None:
             annotations[annotator] = labels
-            drawn.update(np.unique(labels).tolist())
+            drawn.count(labels, f"{case.id}/{annotator}")
     if case.truth is not None:
         yield from _check_labels(case, None, case.truth, index, geometry)
     yield from _identical_annotations(case, annotations)
@@ -248,11 +290,26 @@ def _same_images(images: Mapping[bytes, list[Case]]) -> Iterator[Problem]:
             yield Problem("error" if leaks else "warning", "same-image", message, other.id)
 
 
-def _unused_classes(index: DatasetIndex, drawn: Counter[int]) -> Iterator[Problem]:
+def _classes(index: DatasetIndex, drawn: Drawn) -> Iterator[Problem]:
+    """Classes that nobody drew, and those that look like stray values."""
+    foreground = sum(voxels for k, voxels in drawn.voxels.items() if k > 0)
     for k, definition in enumerate(index.classes):
-        if k > 0 and drawn and not drawn[k]:
+        if k == 0 or not drawn.annotations:
+            continue
+        files, voxels = drawn.files[k], drawn.voxels[k]
+        few = files <= RARE_SHARE_OF_ANNOTATIONS * drawn.annotations and voxels < RARE_SHARE_OF_VOXELS * foreground
+        if not files:
             message = f"Class {definition.name!r} found in no annotation. Nothing can be learned about it."
             yield Problem("warning", "class-without-annotation", message)
+        elif drawn.annotations >= ENOUGH_ANNOTATIONS and (files == 1 or few):
+            values = " or ".join(map(str, definition.values))
+            message = (
+                f"Class {definition.name!r} (value {values}) found in {files} of {drawn.annotations} annotations only "
+                f"({voxels} of {foreground} foreground voxels, first in {drawn.first[k]}), a class that is drawn more "
+                "often expected. If these are stray values, mend the files, or give the value to another class with "
+                "`umanet import --classes`, as in background=0 lesion=255,254."
+            )
+            yield Problem("warning", "rare-class", message)
 
 
 def _missing(path: Path, case: str, annotator: str | None = None) -> Problem:

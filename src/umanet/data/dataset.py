@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from umanet.config import DataOptions
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
-from umanet.data.transforms import Augmentation, crop, prepare
+from umanet.data.transforms import Augmentation, crop, foreground_voxels, prepare
 from umanet.types import Case, Sample
 
 Target = Callable[[Sample, int], Float[Tensor, "K *spatial"] | None]
@@ -26,6 +27,7 @@ class PreparedCases:
     def __init__(self, cases: list[Case], index: DatasetIndex, options: DataOptions):
         self.cases, self.index, self.options = cases, index, options
         self._kept: dict[int, Sample] = {}
+        self._foreground: dict[int, Integer[np.ndarray, " N"]] = {}
         # Every loading process has a cache of its own.
         self._room = int(options.cache_gib * 2**30) // max(1, options.workers)
 
@@ -47,6 +49,16 @@ class PreparedCases:
             self._room -= _bytes(sample) - before
             self._kept[number] = sample
         return sample
+
+    def foreground(self, number: int, sample: Sample) -> Integer[np.ndarray, " N"]:
+        """``foreground_voxels`` of the case, held on to with it, if there is room."""
+        if number in self._foreground:
+            return self._foreground[number]
+        found = foreground_voxels(sample)
+        if number in self._kept and found.nbytes <= self._room:
+            self._room -= found.nbytes
+            self._foreground[number] = found
+        return found
 
 
 class TrainingDataset(Dataset[Sample]):
@@ -73,7 +85,8 @@ class TrainingDataset(Dataset[Sample]):
             sample = replace(sample, target=self.target(sample, epoch))
             if sample.target is not None and not self.target_depends_on_epoch:
                 self.cases.keep(number, sample)
-        return self.augmentation(crop(sample, self.patch, self.cases.options.foreground, rng), rng)
+        share = self.cases.options.foreground
+        return self.augmentation(crop(sample, self.patch, share, rng, partial(self.cases.foreground, number)), rng)
 
 
 class EpochSampler(Sampler[Draw]):

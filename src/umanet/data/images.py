@@ -219,7 +219,7 @@ def _write(path: Path, values: np.ndarray, geometry: Geometry) -> None:
     if suffix_of(path) in NIFTI:
         write_nifti(path, values, geometry)
     else:
-        write_picture(path, values)
+        write_picture(path, values, geometry.resolution)
 
 
 def _names(paths: Sequence[Path]) -> str:

@@ -1,6 +1,5 @@
 """``dataset.json``: which cases, annotators, classes and splits a data set has."""
 
-import difflib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
 from umanet.data.files import whole_file
-from umanet.errors import DatasetError
+from umanet.errors import DatasetError, did_you_mean
 from umanet.types import Case, Task
 
 FORMAT = "umanet-dataset"
@@ -98,7 +97,9 @@ class DatasetIndex(_Entry):
             DatasetError: No such split name.
         """
         if split is not None and split not in SPLITS:
-            raise DatasetError(f"Split {split!r} found, one of {', '.join(SPLITS)} expected.{_hint(split, SPLITS)}")
+            raise DatasetError(
+                f"Split {split!r} found, one of {', '.join(SPLITS)} expected.{did_you_mean(split, SPLITS)}"
+            )
         return [case for case in self.cases if split is None or case.split == split]
 
 
@@ -130,6 +131,7 @@ def read_index(path: Path) -> DatasetIndex:
         DatasetError: Unreadable, another format, unknown keys, or contents that contradict each other.
     """
     path = Path(path)
+    _refuse_folder(path)
     values = _read_json(path)
     found = (values.pop("format", None), values.pop("version", None))
     if found != (FORMAT, VERSION):
@@ -224,14 +226,21 @@ def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
     if case.split is not None and case.split not in SPLITS:
         raise DatasetError(
             f"Split {case.split!r} found, one of {', '.join(SPLITS)} or null expected, for case {case.id!r}."
-            f"{_hint(case.split, SPLITS)}"
+            f"{did_you_mean(case.split, SPLITS)}"
         )
     for name in case.annotations:
         if name not in annotators:
             raise DatasetError(
                 f"Annotator {name!r} of case {case.id!r} found, one of {', '.join(annotators) or 'no annotators'} "
-                f"expected.{_hint(name, annotators)} Add it to `annotators` or rename it."
+                f"expected.{did_you_mean(name, annotators)} Add it to `annotators` or rename it."
             )
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        inside = path / "dataset.json"
+        mend = f"Name {inside}" if inside.is_file() else "Make one with `umanet import`"
+        raise DatasetError(f"A folder found at {path}, a dataset.json expected. {mend}.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -292,16 +301,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     name = ".".join(map(str, problem["loc"])) or "the entry"
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
-        hint = _hint(str(problem["loc"][-1]), known)
+        hint = did_you_mean(str(problem["loc"][-1]), known)
         return f"Unknown key {name!r} found.{hint or f' Known keys: {_some(known)}.'}"
     if problem["type"] == "missing":
         return f"The key {name!r} is missing. Add it."
     return f"{name} = {problem['input']!r} found: {problem['msg']}. Mend it."
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _some(names: list[str], most: int = 8) -> str:

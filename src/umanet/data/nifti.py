@@ -1,11 +1,13 @@
 """NIfTI: arrays are presented in RAS+ axis order and written back in the file's order, shape and affine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
 from nibabel.affines import voxel_sizes
+from nibabel.spatialimages import HeaderDataError
 
 from umanet.data.files import whole_file
 from umanet.data.formats import reading
@@ -39,22 +41,36 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
     if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
         raise ImageError(f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file.")
     channels = _channels_first(stored, path)
-    affine = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0)) @ image.affine
-    geometry = _geometry(path, affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
+    to_mm = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0))
+    geometry = _geometry(path, to_mm @ image.affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
+    qform, codes = _forms(image.header)
+    geometry = replace(geometry, qform=None if qform is None else to_mm @ qform, codes=codes)
     return np.stack([to_ras(channel, geometry) for channel in channels]), geometry
 
 
 def write_nifti(path: Path, values: Shaped[np.ndarray, "*spatial"], geometry: Geometry) -> None:
-    """Write an array on the grid of ``geometry`` in the axis order, shape and affine of its file."""
+    """Write an array on the grid of ``geometry`` in the axis order, shape, affine and space of its file."""
     affine = np.eye(4) if geometry.affine is None else geometry.affine
     image = nib.Nifti1Image(np.ascontiguousarray(from_ras(values, geometry)), affine)
-    image.set_sform(affine, code="scanner")
+    of_qform, of_sform = geometry.codes
+    image.set_sform(affine, code=of_sform)
+    qform = affine if geometry.qform is None else geometry.qform
     # A quaternion cannot hold shears: better no qform than one that contradicts the sform.
-    orthogonal = np.allclose(np.triu((affine[:3, :3].T @ affine[:3, :3]), 1), 0, atol=1e-4)
-    image.set_qform(affine if orthogonal else None, code="scanner" if orthogonal else "unknown")
+    orthogonal = np.allclose(np.triu((qform[:3, :3].T @ qform[:3, :3]), 1), 0, atol=1e-4)
+    image.set_qform(qform, code=of_qform if orthogonal else 0)
     image.header.set_xyzt_units("mm" if geometry.spacing_is_known else "unknown")
     with whole_file(path) as temporary:
         nib.save(image, temporary)
+
+
+def _forms(header: nib.Nifti1Header) -> tuple[np.ndarray | None, tuple[int, int]]:
+    """The qform, in the file's unit, and the codes of qform and sform. An unusable qform beside an sform is none."""
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    try:
+        qform, _ = header.get_qform(coded=True)
+    except (ValueError, HeaderDataError):
+        return None, (0, codes[1])
+    return qform, codes
 
 
 def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:

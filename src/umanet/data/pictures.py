@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and TIFF: arrays as stored, no spacing, no affine.
+"""PNG, JPEG, BMP and TIFF: arrays as stored, no spacing, no affine; the resolution of PNG and TIFF is carried along.
 
 Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretches 2- and 4-bit grey to
 0..255 without a word; palette annotations mean their indices and not their colours; cameras leave the rotation
@@ -20,6 +20,8 @@ from umanet.types import Geometry
 EXIF_ORIENTATION = 0x0112
 DECODED = (1, 8, 32773, 32946)
 """TIFF compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits."""
+Resolution = tuple[float, float, int] | None
+"""As in ``Geometry``."""
 STRETCHED = {2: 85, 4: 17}
 """Bit depth of a grey PNG to the factor by which Pillow multiplies its values."""
 
@@ -31,16 +33,19 @@ def read_picture(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry
         ImageError: Unreadable, truncated, or values that would be changed silently by reading them.
     """
     if suffix_of(path) in TIFF:
-        return _with_geometry(_read_tiff(path), path)
+        return _with_geometry(*_read_tiff(path), path)
     with reading(path), Image.open(path) as picture:
         _refuse_hidden_changes(picture, path)
+        # Pillow makes one up for some JPEG files.
+        dpi = picture.info.get("dpi") if suffix_of(path) == ".png" else None
         if picture.mode == "P":
             picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
         if picture.mode not in ("1", "L", "I", "I;16", "F", "RGB", "LA", "RGBA"):
             raise ImageError(f"Colours {picture.mode} found, grey or RGB expected, in {path}. Convert the file.")
         channels = np.moveaxis(np.atleast_3d(np.asarray(picture)), 2, 0)
         alpha = picture.mode in ("LA", "RGBA")
-    return _with_geometry(_without_alpha(channels, path) if alpha else channels, path)
+    resolution = None if dpi is None else (float(dpi[0]), float(dpi[1]), int(tifffile.RESUNIT.INCH))
+    return _with_geometry(_without_alpha(channels, path) if alpha else channels, resolution, path)
 
 
 def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry]:
@@ -53,23 +58,26 @@ def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], G
         with reading(path), Image.open(path) as picture:
             if picture.mode in ("L", "P"):
                 factor = STRETCHED.get(_png_type(path)[0], 1) if picture.mode == "L" else 1
-                return _with_geometry((np.asarray(picture) // factor)[None], path)
+                return _with_geometry((np.asarray(picture) // factor)[None], None, path)
     return read_picture(path)
 
 
-def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> None:
+def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"], resolution: Resolution = None) -> None:
     """By the suffix of ``path``: any numbers as deflated TIFF, or 8- or 16-bit unsigned values as PNG."""
     with whole_file(path) as temporary:
         if suffix_of(path) in TIFF:
+            said = {} if resolution is None else {"resolution": resolution[:2], "resolutionunit": resolution[2]}
             axes = {"axes": "ZYX"[-values.ndim :]}
-            tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=axes)
+            tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=axes, **said)
         else:
-            Image.fromarray(values).save(temporary, format="PNG")
+            said = {"dpi": resolution[:2]} if resolution and resolution[2] == tifffile.RESUNIT.INCH else {}
+            Image.fromarray(values).save(temporary, format="PNG", **said)
 
 
-def _with_geometry(channels: np.ndarray, path: Path) -> tuple[np.ndarray, Geometry]:
+def _with_geometry(channels: np.ndarray, resolution: Resolution, path: Path) -> tuple[np.ndarray, Geometry]:
     shape = channels.shape[1:]
-    return channels, Geometry(shape, spacing=tuple(1.0 for _ in shape), suffix=suffix_of(path))
+    spacing = tuple(1.0 for _ in shape)
+    return channels, Geometry(shape, spacing=spacing, suffix=suffix_of(path), resolution=resolution)
 
 
 def _png_type(path: Path) -> tuple[int, int]:
@@ -100,7 +108,7 @@ def _without_alpha(channels: np.ndarray, path: Path) -> np.ndarray:
     return channels[:-1]
 
 
-def _read_tiff(path: Path) -> np.ndarray:
+def _read_tiff(path: Path) -> tuple[np.ndarray, Resolution]:
     with reading(path), tifffile.TiffFile(path) as file:
         series, page = file.series, file.pages.first.keyframe
         if len(series) != 1:
@@ -108,11 +116,21 @@ def _read_tiff(path: Path) -> np.ndarray:
         axes = series[0].axes
         stored = _read_pages(path, page) if page.compression not in DECODED else series[0].asarray()
         alpha = any(extra in (1, 2) for extra in page.extrasamples)
+        resolution = _resolution(page)
     channel_axes = [axis for axis, letter in enumerate(axes) if letter in "SC"]
     if len(channel_axes) > 1 or not 2 <= stored.ndim - len(channel_axes) <= 3:
         raise ImageError(f"Axes {axes} found, two or three spatial ones expected, in {path}. Split the file.")
     channels = np.moveaxis(stored, channel_axes[0], 0) if channel_axes else stored[None]
-    return _without_alpha(channels, path) if alpha else channels
+    return _without_alpha(channels, path) if alpha else channels, resolution
+
+
+def _resolution(page: tifffile.TiffPage) -> Resolution:
+    """What the tags say; without a unit equal numbers say nothing."""
+    (across, down), unit = page.resolution, page.resolutionunit
+    tagged = "XResolution" in page.tags and "YResolution" in page.tags and unit in list(tifffile.RESUNIT)
+    if not tagged or min(across, down) <= 0 or (unit == tifffile.RESUNIT.NONE and across == down):
+        return None
+    return across, down, int(unit)
 
 
 def _read_pages(path: Path, page: tifffile.TiffPage) -> np.ndarray:

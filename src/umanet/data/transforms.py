@@ -1,11 +1,12 @@
 """Sample to sample: onto the working grid, normalised, cropped, augmented; and samples to a batch."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from monai.transforms import (
     Compose,
     RandAffined,
@@ -61,7 +62,19 @@ def prepare(sample: Sample, options: DataOptions, num_classes: int) -> Sample:
     )
 
 
-def crop(sample: Sample, patch: tuple[int, ...], foreground: float, rng: np.random.Generator) -> Sample:
+def foreground_voxels(sample: Sample) -> Integer[np.ndarray, " N"]:
+    """Where some annotation says foreground: positions in the flattened grid, ascending."""
+    drawn = (sample.annotations > 0).any(0).flatten()
+    return drawn.nonzero()[:, 0].numpy().astype(np.int32 if len(drawn) < 2**31 else np.int64)
+
+
+def crop(
+    sample: Sample,
+    patch: tuple[int, ...],
+    foreground: float,
+    rng: np.random.Generator,
+    voxels: Callable[[Sample], Integer[np.ndarray, " N"]] = foreground_voxels,
+) -> Sample:
     """A patch of the sample. Shorter sides are padded at both ends: image and labels with zero, targets as background.
 
     Args:
@@ -69,24 +82,25 @@ def crop(sample: Sample, patch: tuple[int, ...], foreground: float, rng: np.rand
         patch: Voxels per axis.
         foreground: Probability that the patch is centred on a voxel that some annotation calls foreground.
         rng: Draws the place.
+        voxels: What ``foreground_voxels`` finds, from somebody who keeps it: a search of a large volume takes long.
     """
-    sample = _pad(sample, patch)
-    shape = sample.image.shape[1:]
+    lacking = [max(0, side - have) for side, have in zip(patch, sample.image.shape[1:], strict=True)]
+    padded = _pad(sample, lacking)
+    shape = padded.image.shape[1:]
     if tuple(shape) == tuple(patch):
-        return sample
+        return padded
     room = np.array(shape) - np.array(patch)
     start = rng.integers(0, room + 1)
     if rng.random() < foreground:
-        centres = (sample.annotations > 0).any(0).nonzero()
+        centres = voxels(sample)
         if len(centres):
-            centre = centres[rng.integers(len(centres))].numpy()
-            start = np.clip(centre - np.array(patch) // 2, 0, room)
+            centre = np.unravel_index(centres[rng.integers(len(centres))], sample.image.shape[1:])
+            start = np.clip(np.array(centre) + np.array(lacking) // 2 - np.array(patch) // 2, 0, room)
     window = (..., *(slice(int(at), int(at) + side) for at, side in zip(start, patch, strict=True)))
-    return _map(sample, lambda array: array[window])
+    return _map(padded, lambda array: array[window])
 
 
-def _pad(sample: Sample, patch: tuple[int, ...]) -> Sample:
-    lacking = [max(0, side - have) for side, have in zip(patch, sample.image.shape[1:], strict=True)]
+def _pad(sample: Sample, lacking: Sequence[int]) -> Sample:
     if not any(lacking):
         return sample
     ends = [end for lack in reversed(lacking) for end in (lack // 2, lack - lack // 2)]

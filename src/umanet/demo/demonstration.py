@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -23,6 +24,7 @@ from umanet.inference.predict import predict, samples_of_index
 from umanet.simulation import write_phantoms
 from umanet.simulation.simulate import simulate
 from umanet.training import train
+from umanet.training.global_state import global_state_put_back
 from umanet.training.progress import StepReports
 
 SCENARIO = "hard"
@@ -70,7 +72,9 @@ def demo(output: Path, *, seed: int = 0, size: Size | None = None) -> None:
     """
     new_folder(output)
     try:
-        findings = _run(output, seed, size or Size())
+        with global_state_put_back():
+            torch.set_num_threads(1)  # what training takes, for everything
+            findings = _run(output, seed, size or Size())
     except (Interrupted, KeyboardInterrupt):
         raise Interrupted(f"Interrupted: the demo in {output} is incomplete. Remove it and start again.") from None
     console = Console()

@@ -1,7 +1,6 @@
 """STAPLE: a fusion that estimates how well each annotator performs and weights the votes accordingly."""
 
 import logging
-import warnings
 
 import numpy as np
 from jaxtyping import Float64
@@ -40,13 +39,11 @@ def staple(
     Returns:
         Posterior class probabilities ``(K, *spatial)`` and the annotators' performance ``(R, K, K)``:
         P(annotator r says class j | the truth is class i), zeros for an absent annotator or a class without
-        evidence. For K = 2, ``[r, 1, 1]`` is the sensitivity and ``[r, 0, 0]`` the specificity.
+        evidence. For K = 2, ``[r, 1, 1]`` is the sensitivity and ``[r, 0, 0]`` the specificity. Where all
+        present annotations hold one class everywhere (all empty, say) the result is it, with certainty.
 
     Raises:
         AnnotationError: The annotations are unusable, or none is present.
-
-    Warns:
-        UserWarning: All present annotations hold one class everywhere (all empty, say); the result is it.
 
     Reference:
         Warfield, Zou, Wells: Simultaneous Truth and Performance Level Estimation (STAPLE): An Algorithm for
@@ -55,11 +52,6 @@ def staple(
     """
     patterns = count_patterns(annotations, present, num_classes)
     votes = patterns.counts @ patterns.votes
-    if np.count_nonzero(votes) == 1:
-        warnings.warn(
-            f"All present annotations hold class {votes.argmax()} everywhere: nothing for STAPLE to learn.",
-            stacklevel=2,
-        )
     log_prior = _log_of(votes / votes.sum())
     probabilities = patterns.votes / len(patterns.annotators)
     confusion = np.full(1, np.inf)

@@ -31,7 +31,8 @@ def predict_case(model: Model, sample: Sample) -> Prediction:
         )
     image = prepare_image(sample, model.config.data)[None]
     patch = model.config.data.patch or tuple(image.shape[2:])
-    working = run_in_tiles(lambda tile: model.method.predict(tile).probabilities, image, patch, model.device)
+    precision = model.config.trainer.precision
+    working = run_in_tiles(lambda tile: model.method.predict(tile).probabilities, image, patch, model.device, precision)
     return Prediction(resample(working[0], sample.geometry.shape, "linear")[None])
 
 

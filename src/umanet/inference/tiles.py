@@ -1,13 +1,24 @@
 """A network over images that are larger than what it sees at once."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
+from umanet.config import Precision
+
 OVERLAP = 0.5
+HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+def half_on_cuda(precision: Precision) -> torch.dtype | None:
+    """What a network computes in on a CUDA device; None for float32. ``auto``: bfloat16 where the device has it."""
+    if precision == "auto":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return HALVES.get(precision)
 
 
 @torch.inference_mode()
@@ -16,19 +27,27 @@ def run_in_tiles(
     inputs: Float[Tensor, "B C *spatial"],
     patch: tuple[int, ...],
     device: torch.device,
+    precision: Precision = "32",
 ) -> Float[Tensor, "B N *spatial"]:
     """``network`` over overlapping tiles of ``patch`` voxels, blended with Gaussian weights.
 
     Only tiles are on ``device``; inputs and outputs stay in main memory, so that memory there does not grow with the
-    image. Images of the patch's size pass in one piece; smaller ones are padded with zeros.
+    image. Images of the patch's size pass in one piece; smaller ones are padded with zeros. ``precision`` is that of
+    the training and counts on CUDA devices only; outputs are float32.
     """
+    half = half_on_cuda(precision) if device.type == "cuda" else None
+
+    def run(tile: Tensor) -> Tensor:
+        with nullcontext() if half is None else torch.autocast("cuda", half):
+            return network(tile).float()
+
     if tuple(inputs.shape[2:]) == tuple(patch):
-        return network(inputs.to(device)).float().cpu()
+        return run(inputs.to(device)).cpu()
     tiled = sliding_window_inference(
         inputs,
         patch,
         4,
-        lambda tile: network(tile).float(),
+        run,
         overlap=OVERLAP,
         mode="gaussian",
         device="cpu",

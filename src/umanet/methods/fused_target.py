@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.errors import ConfigError
-from umanet.fusion import FUSIONS
+from umanet.fusion import FUSIONS, fusion_options
 from umanet.losses import segmentation_loss
 from umanet.methods.method import Method
 from umanet.models import Backbone, Predictor
@@ -26,17 +25,13 @@ class FusedTarget(Method):
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)
         self.fusion, self.num_classes, self.seed = config.method, task.num_classes, config.seed
-        self.options = {"ties": config.fusion.ties} if config.method == "majority" else {}
         self.target_depends_on_epoch = config.method == "random"
         self.annotator: str | None = None
+        given = {"ties": config.fusion.ties} if config.method == "majority" else {}
         if config.method == "single":
             self.annotator = config.fusion.annotator or task.annotators[0]
-            if self.annotator not in task.annotators:
-                raise ConfigError(
-                    f"fusion.annotator = {self.annotator!r} found, one of {', '.join(task.annotators)} expected. "
-                    "Name an annotator of the data set."
-                )
-            self.options = {"annotator": task.annotators.index(self.annotator)}
+            given = {"annotator": self.annotator}
+        self.options = {} if config.method == "truth" else fusion_options(config.method, given, task.annotators)
 
     def trains_on(self, case: Case) -> bool:
         if self.fusion == "truth":

@@ -1,13 +1,12 @@
 """Named scenarios: which simulated annotators there are, who annotates what, how often all have a bad day."""
 
-import difflib
 import hashlib
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, did_you_mean
 from umanet.simulation.annotators import (
     Border,
     Displacement,
@@ -96,9 +95,8 @@ def find_scenario(name: str) -> Scenario:
     """
     if name in SCENARIOS:
         return SCENARIOS[name]
-    near = difflib.get_close_matches(name, SCENARIOS, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-    raise ConfigError(f"scenario {name!r} found, one of {', '.join(SCENARIOS)} expected. {hint}")
+    hint = did_you_mean(name, SCENARIOS) or " Choose one of these."
+    raise ConfigError(f"scenario {name!r} found, one of {', '.join(SCENARIOS)} expected.{hint}")
 
 
 def has_bad_day(scenario: Scenario, case: str, seed: int) -> bool:

@@ -163,7 +163,7 @@ def _annotated(
     if shape != geometry.shape:
         small = resample(torch.from_numpy(image), shape).numpy()
         labels = resample_labels(torch.from_numpy(labels)[None], shape, len(index.classes))[0].numpy()
-        geometry = replace(geometry, shape=shape)
+        geometry = replace(geometry, shape=shape, resolution=None)
         case = _write_shrunk(case, small, labels, geometry, index, place)
     paths = {}
     for name, drawn in annotate_case(labels, group, case.id, seed, geometry.spacing).items():

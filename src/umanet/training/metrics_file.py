@@ -1,25 +1,51 @@
-"""``metrics.csv`` of a run, which a resumed run goes on with."""
+"""``metrics.csv`` of a run: a row per epoch, whole after every epoch and after a resume."""
 
 import csv
-import warnings
+from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import Logger
 
 from umanet.data.files import replace_file
 
 METRICS = "metrics.csv"
+FIRST = ("step", "epoch")
 
 
-def metrics_logger(run: Path) -> CSVLogger:
-    """Lightning's logger, without its habit of deleting (and warning of) what the run has logged before a resume."""
-    path = run / METRICS
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    logger = CSVLogger(run, name=None, version="", flush_logs_every_n_steps=1)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Experiment logs directory")
-        writer = logger.experiment
-    if before:
-        replace_file(path, before.encode())
-        writer.metrics_keys = next(csv.reader(before.splitlines()))
-    return logger
+class MetricsFile(Logger):
+    """Everything that is logged at a step goes into its row: validation and training log apart.
+
+    A resumed run goes on with the file; a step that is done again replaces its row.
+    """
+
+    def __init__(self, run: Path, steps_done: Callable[[], int]):
+        super().__init__()
+        # Lightning's own count of the steps that it logs is one too high after a resume.
+        self.path, self.steps_done = run / METRICS, steps_done
+        self.rows: dict[int, dict[str, Any]] = {}
+        if self.path.exists():
+            with self.path.open(encoding="utf-8", newline="") as file:
+                self.rows = {int(row["step"]): row for row in csv.DictReader(file)}
+
+    @property
+    def name(self) -> str:
+        return METRICS
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        done = self.steps_done()
+        self.rows.setdefault(done, {}).update(metrics, step=done)
+        names = sorted({name for row in self.rows.values() for name in row} - set(FIRST))
+        text = StringIO()
+        writer = csv.DictWriter(text, [*FIRST, *names], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows[number] for number in sorted(self.rows))
+        replace_file(self.path, text.getvalue().encode())
+
+    def log_hyperparams(self, *arguments: Any, **options: Any) -> None:
+        """They are in ``run.toml``."""

@@ -1,16 +1,10 @@
 """One run from a data set and a configuration to a run folder with a released model."""
 
-import hashlib
-import json
 import logging
-import shutil
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -20,23 +14,30 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from umanet.config import RunConfig, format_config, read_config
+from umanet.config import Precision, RunConfig
 from umanet.data.check import patients_in_two_splits
-from umanet.data.files import replace_file
 from umanet.data.geometry import working_shape
 from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
-from umanet.errors import DatasetError, Interrupted, RunError
+from umanet.errors import DatasetError, Interrupted
 from umanet.inference.model_file import DESCRIPTION, save_model
+from umanet.inference.tiles import half_on_cuda
 from umanet.methods import Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
-from umanet.training.metrics_file import metrics_logger
+from umanet.training.global_state import global_state_put_back
+from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
+from umanet.training.run_folder import (
+    Resume,
+    find_checkpoint,
+    record,
+    refuse_other_config,
+    refuse_other_data,
+    run_folder,
+)
 from umanet.types import Case
 
-CONFIG, DATA = "run.toml", "data.sha256"
-Resume = Literal["never", "auto", "must"]
 # Cases whose shapes decide the patch: enough for a median, few enough to be quick on large volumes.
 CASES_TO_PLAN = 50
 # Mean w over disputed voxels: starts at 0.88; runs that learned to doubt end at 0.6 to 0.75.
@@ -44,6 +45,7 @@ DEAD = 0.85
 log = logging.getLogger("umanet")
 
 
+@global_state_put_back()
 def train(
     config: RunConfig,
     index: DatasetIndex,
@@ -52,7 +54,7 @@ def train(
     resume: Resume = "never",
     callbacks: list[Callback] | None = None,
 ) -> Path:
-    """Train a method and release it.
+    """Train a method and release it. Random states and torch's number of threads are afterwards as before.
 
     Args:
         config: What to do; written, with everything that was decided from the data, to ``run/run.toml``.
@@ -71,12 +73,12 @@ def train(
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
     torch.set_num_threads(config.threads or 1)
-    checkpoint = _find_checkpoint(run, resume)
+    checkpoint = find_checkpoint(run, resume)
     training, validation = _cases(index)
     config = plan(config, index, training)
     if checkpoint is not None:
-        config = _same_config(run, config, index.spatial_dims)
-        _same_data(run, index)
+        refuse_other_config(run, config, index.spatial_dims)
+        refuse_other_data(run, index)
         if (run / DESCRIPTION).exists():
             return run
     pl.seed_everything(config.seed, verbose=False)
@@ -91,10 +93,9 @@ def train(
         raise DatasetError(
             f"No training case of {index.name!r} has what {config.method!r} learns from. Use another method."
         )
-    with _run_folder(run):
+    with run_folder(run):
         if checkpoint is None:
-            replace_file(run / CONFIG, format_config(config).encode())
-            replace_file(run / DATA, (_fingerprint(index) + "\n").encode())
+            record(run, config, index)
         data = RunData(index, training, validation, method, config)
         module = TrainingModule(method, config.trainer, config.data)
         trainer = _trainer(config, run, callbacks or [])
@@ -131,67 +132,6 @@ def _cases(index: DatasetIndex) -> tuple[list[Case], list[Case]]:
     return index.select("train"), index.select("validation")
 
 
-def _find_checkpoint(run: Path, resume: Resume) -> Path | None:
-    last = run / FOLDER / LAST
-    if resume == "must" and not last.exists():
-        raise RunError(
-            f"No {FOLDER}/{LAST} found in {run}, one expected by --resume must. Check the path, or start afresh."
-        )
-    if resume == "never" and run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise RunError(
-            f"The run folder {run} exists already, a new one expected. Choose another --output, "
-            "or go on with --resume must."
-        )
-    return last if resume != "never" and last.exists() else None
-
-
-@contextmanager
-def _run_folder(run: Path) -> Iterator[None]:
-    """Makes the folder; one that was new goes again where something fails before there is a checkpoint."""
-    existed = run.exists()
-    (run / FOLDER).mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except Interrupted:
-        raise
-    except Exception:
-        if not existed and not any((run / FOLDER).iterdir()):
-            shutil.rmtree(run)
-        raise
-
-
-def _same_config(run: Path, config: RunConfig, spatial_dims: int) -> RunConfig:
-    before = read_config(run / CONFIG, spatial_dims)
-    free = {"device": config.device, "threads": config.threads}
-    if before.model_copy(update=free) != config.model_copy(update=free):
-        changed = [
-            key for key, value in before.model_dump().items() if key not in free and value != config.model_dump()[key]
-        ]
-        raise RunError(
-            f"Another configuration found in {run / CONFIG} (differs in: {', '.join(changed)}). "
-            "Resume with the same settings, or start a new run."
-        )
-    return config
-
-
-def _fingerprint(index: DatasetIndex) -> str:
-    """SHA-256 of what a run depends on: the task, and which files of which case are in which split."""
-    cases = [
-        (case.id, case.split, case.patient, [path.name for path in case.image], sorted(case.annotations))
-        for case in index.cases
-    ]
-    return hashlib.sha256(json.dumps([asdict(index.task), cases]).encode()).hexdigest()
-
-
-def _same_data(run: Path, index: DatasetIndex) -> None:
-    before = (run / DATA).read_text().strip() if (run / DATA).exists() else "nothing"
-    if before != _fingerprint(index):
-        raise RunError(
-            f"Another data set found in {index.name!r} than the one that {run} was started with (cases, splits, "
-            "annotators or classes differ). Resume with the same dataset.json, or start a new run."
-        )
-
-
 def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trainer:
     options = config.trainer
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[config.device]
@@ -213,7 +153,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
             save_on_train_epoch_end=False,
         ),
     ]
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         max_steps=options.max_steps,
@@ -221,7 +161,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         precision=_precision(options.precision, config.device),
         gradient_clip_val=options.clip,
         logger=[
-            metrics_logger(run),
+            MetricsFile(run, lambda: trainer.global_step),
             TensorBoardLogger(run, name=None, version="tensorboard"),
         ],
         callbacks=[*checkpoints, *callbacks],
@@ -232,13 +172,14 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         enable_model_summary=False,
         default_root_dir=run,
     )
+    return trainer
 
 
-def _precision(wanted: str, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+def _precision(wanted: Precision, device: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     if wanted == "auto":
         if device not in ("auto", "cuda") or not torch.cuda.is_available():
             return "32-true"
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+        return "bf16-mixed" if half_on_cuda(wanted) is torch.bfloat16 else "16-mixed"
     return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]  # type: ignore[return-value]  # of Literal
 
 

@@ -61,12 +61,15 @@ def index(
         ImageError, AnnotationError: A file that has to be looked into cannot be read.
     """
     root = Path(root).absolute()
+    if not root.is_dir():
+        kind = "A file" if root.exists() else "No folder"
+        raise DatasetError(f"{kind} found at {root}, the folder of the raw data expected. Check the path.")
     drawn = _annotations(root / annotations, annotation_pattern)
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
     if not drawn and not known:
         raise DatasetError(
             f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them expected. Lay "
-            "the files out so, or name your folders."
+            "the files out so, or name your folders with --annotations and --truth."
         )
     annotated = set(known).union(*drawn.values())
     channels = _images(root / images, image_pattern, annotated)
@@ -118,7 +121,7 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
         _refuse_odd_values(values, path)
     foreground = [int(value) for value in sorted(values - {0})]
     if not foreground:
-        raise DatasetError("Only the value 0 found in all annotations, at least one class expected. Give `classes`.")
+        raise DatasetError("Only the value 0 found in all annotations, at least one class expected. Give --classes.")
     background = ClassDefinition(name="background", values=(0,))
     if set(foreground) <= {1, 255} and not mixed:
         return background, ClassDefinition(name="foreground", values=tuple(foreground))
@@ -131,7 +134,7 @@ def _refuse_odd_values(values: set[float], path: Path) -> None:
         found = f"Value {odd[0]:g}" if odd else f"{len(values)} distinct values"
         raise DatasetError(
             f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. Threshold "
-            "probabilities or grey levels first, or give `classes`."
+            "probabilities or grey levels first, or give --classes."
         )
 
 
@@ -151,36 +154,38 @@ def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]
 
 
 def _one_each(folder: Path, pattern: str | None) -> dict[str, Path]:
-    grouped = _grouped(folder, pattern or r"(?P<case>.+)")
+    grouped = _grouped(folder, pattern or r"(?P<case>.+)", "--annotation-pattern")
     return {case: files[0] for case, files in grouped.items()}
 
 
 def _images(folder: Path, pattern: str | None, annotated: set[str]) -> dict[str, list[Path]]:
     if not folder.is_dir() or not _listed(folder):
-        raise DatasetError(f"No image found in {folder}, one per case expected. Check the folder.")
+        raise DatasetError(
+            f"No image found in {folder}, one per case expected. Check the folder, or name it with --images."
+        )
     if pattern is None:
         stems = [stem_of(path) for path in _listed(folder)]
         # A name such as image_0001 is a channel only if the annotations do not use it as it stands.
         by_channel = all(re.fullmatch(CHANNEL, stem) for stem in stems) and not annotated & set(stems)
         pattern = CHANNEL if by_channel else r"(?P<case>.+)"
-    return _grouped(folder, pattern)
+    return _grouped(folder, pattern, "--image-pattern")
 
 
-def _grouped(folder: Path, pattern: str) -> dict[str, list[Path]]:
-    """Case to files, in the order of their channels."""
-    expression = _compiled(pattern, "case")
+def _grouped(folder: Path, pattern: str, flag: str) -> dict[str, list[Path]]:
+    """Case to files, in the order of their channels. ``flag`` is where a user says the pattern."""
+    expression = _compiled(pattern, flag, "case")
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in _listed(folder):
         match = expression.fullmatch(stem_of(path))
         if match is None:
-            raise DatasetError(
-                f"File {path} found, a name like {pattern!r} expected. Move it away or change the pattern."
-            )
+            raise DatasetError(f"File {path} found, a name like {pattern!r} expected. Move it away or change {flag}.")
         channel = match.groupdict().get("channel") or ""
         files = found[match["case"]]
         if channel in files:
+            mend = "" if stem_of(files[channel]) == stem_of(path) else f", or tell their cases apart with {flag}"
             raise DatasetError(
-                f"Two files for case {match['case']!r} found, one expected: {files[channel]} and {path}. Remove one."
+                f"Two files for case {match['case']!r} found, one expected: {files[channel]} and {path}. Remove "
+                f"one{mend}."
             )
         files[channel] = path
     return {case: [files[channel] for channel in sorted(files)] for case, files in found.items()}
@@ -191,27 +196,27 @@ def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> No
     if strays:
         raise DatasetError(
             f"{len(strays)} annotations without image found in {folder}, an image each expected: "
-            f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or give a pattern that "
-            "names the case."
+            f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which part of the "
+            "name is the case with `umanet import --annotation-pattern`."
         )
 
 
 def _patient(case: str, pattern: str | None) -> str:
     if pattern is None:
         return case
-    match = _compiled(pattern).search(case)
+    match = _compiled(pattern, "--patient-pattern").search(case)
     if match is None:
-        raise DatasetError(f"Case {case!r} found, a name with {pattern!r} expected. Change the patient pattern.")
+        raise DatasetError(f"Case {case!r} found, a name with {pattern!r} expected. Change --patient-pattern.")
     return match.groupdict().get("patient") or match[0]
 
 
-def _compiled(pattern: str, group: str | None = None) -> re.Pattern[str]:
+def _compiled(pattern: str, flag: str, group: str | None = None) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise DatasetError(f"Pattern {pattern!r} found, a regular expression expected: {error}. Mend it.") from None
+        raise DatasetError(f"{flag} {pattern!r} found, a regular expression expected: {error}. Mend it.") from None
     if group is not None and group not in expression.groupindex:
-        raise DatasetError(f"Pattern {pattern!r} found, a named group (?P<{group}>...) expected in it. Add it.")
+        raise DatasetError(f"{flag} {pattern!r} found, a named group (?P<{group}>...) expected in it. Add it.")
     return expression
 
 
