@@ -5,6 +5,7 @@ import statistics
 import pytest
 import torch
 
+from umanet.metrics import dice
 from umanet.models import QualityAssessment, annotation_quality, region_of_interest
 
 
@@ -39,17 +40,35 @@ def test_the_region_is_the_whole_image_where_nothing_is_foreground():
     assert region[1].sum() == 1
 
 
-def test_the_quality_of_an_annotation_is_the_mean_inside_the_region():
+def test_the_quality_of_an_annotation_is_the_dice_to_be_expected():
+    """With w of 0 and 1 the truth is known: the annotation, turned round where w is 0."""
     rng = torch.Generator().manual_seed(0)
-    w, region = torch.rand(2, 3, 5, 4, generator=rng), torch.rand(2, 5, 4, generator=rng) > 0.5
+    w = (torch.rand(2, 3, 5, 4, generator=rng) > 0.3).float()
+    drawn = torch.rand(2, 3, 5, 4, generator=rng) > 0.5
     present = torch.tensor([[True, False, True], [True, True, True]])
-    quality = annotation_quality(w, region, present)
+    region = torch.ones(2, 5, 4, dtype=torch.bool)
+    quality = annotation_quality(w, drawn.long(), region, present)
     for b, r in itertools.product(range(2), range(3)):
-        inside = [float(w[b, r, i, j]) for i, j in itertools.product(range(5), range(4)) if region[b, i, j]]
         if present[b, r]:
-            assert float(quality[b, r]) == pytest.approx(statistics.mean(inside), rel=1e-5)
+            truth = drawn[b, r] ^ (w[b, r] == 0)
+            assert float(quality[b, r]) == pytest.approx(dice(drawn[b, r], truth), rel=1e-5)
         else:
             assert quality[b, r].isnan()
+
+
+def test_the_quality_of_probabilities_is_taken_inside_the_region():
+    w = torch.tensor([[0.9, 0.4], [0.8, 0.5]])
+    annotation = torch.tensor([[2, 1], [0, 0]])  # every class but the background counts
+    region = torch.tensor([[True, True], [True, False]])
+    quality = annotation_quality(w[None, None], annotation[None, None], region[None], torch.ones(1, 1).bool())
+    right, wrong = 0.9 + 0.4, 0.1 + 0.6 + 0.2
+    assert float(quality) == pytest.approx(2 * right / (2 * right + wrong))
+
+
+def test_the_quality_of_an_empty_annotation_is_its_mean_reliability_inside_the_region():
+    w, region = torch.tensor([[0.2, 0.4, 0.9]]), torch.tensor([[True, True, False]])
+    quality = annotation_quality(w[None, None], torch.zeros(1, 1, 1, 3).long(), region[None], torch.ones(1, 1).bool())
+    assert float(quality) == pytest.approx(0.3)
 
 
 def looped_threshold(values, k, floor):

@@ -75,7 +75,7 @@ class UMANet(Method):
         shown = _over_space(batch.present, wrong)
         reliability = torch.sigmoid(-wrong.detach()) * shown
         region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
-        quality = annotation_quality(reliability, region, batch.present)
+        quality = annotation_quality(reliability, batch.annotations, region, batch.present)
         self._observe(reliability, functional.softplus(wrong.detach()), region, quality, batch)
 
         weights, factors = shown.expand_as(reliability).float(), batch.present.float()
@@ -108,7 +108,7 @@ class UMANet(Method):
         shown = _over_space(present, uncertainty)
         reliability = torch.exp(-uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
-        quality = annotation_quality(reliability, region, present)
+        quality = annotation_quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
         consensus = _consensus(annotations, weights, self.options.network_vote * probabilities)
         of_image = quality.nanmean(1)

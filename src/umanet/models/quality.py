@@ -32,12 +32,20 @@ def region_of_interest(
 
 def annotation_quality(
     reliability: Float[Tensor, "B R *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
     region: Bool[Tensor, "B *spatial"],
     present: Bool[Tensor, "B R"],
 ) -> Float[Tensor, "B R"]:
-    """Mean of ``reliability`` (in [0, 1]) over the region of interest; NaN for absent annotators."""
-    inside = region[:, None].to(reliability.dtype)
-    quality = (reliability * inside).flatten(2).sum(2) / inside.flatten(2).sum(2)
+    """The Dice of an annotation's foreground to be expected from its reliability map; NaN for absent annotators.
+
+    ``2 sum w [y > 0] / (2 sum w [y > 0] + sum (1 - w))`` over the region of interest, in [0, 1]. Where nothing is drawn
+    a Dice says nothing: then the mean of ``w`` over the region.
+    """
+    flat, inside = reliability.flatten(2), region.flatten(1)[:, None].to(reliability.dtype)
+    drawn = annotations.flatten(2) > 0
+    right, wrong = (flat * inside * drawn).sum(2), ((1 - flat) * inside).sum(2)
+    expected = 2 * right / (2 * right + wrong).clamp_min(1e-6)
+    quality = torch.where(drawn.any(2), expected, (flat * inside).sum(2) / inside.sum(2))
     return quality.masked_fill(~present, torch.nan)
 
 
