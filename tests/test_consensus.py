@@ -8,13 +8,17 @@ import torch
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import write_discs
+from umanet.config import build_config
 from umanet.consensus import CONSENSUS, fuse_dataset
 from umanet.data.images import read_case, read_map
 from umanet.data.index import read_index
 from umanet.errors import ConfigError, DatasetError, OutputError, TaskError
+from umanet.evaluation import evaluate
 from umanet.fusion import FUSIONS
 from umanet.grading import grade_case
 from umanet.inference.model_file import load_model, save_model
+from umanet.simulation.simulate import simulate
+from umanet.training import train
 
 SHAPES = {2: (20, 26), 3: (10, 12, 8)}
 
@@ -127,3 +131,22 @@ def test_a_folder_in_use_is_not_overwritten(index, tmp_path):
     with pytest.raises(OutputError, match="a new or empty folder expected"):
         fuse_dataset(index, "majority", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_on_real_lungs_the_image_aware_consensus_is_better_than_votes(data_root, tmp_path):
+    source, shares = data_root / "chest-xray", {"train": 90, "validation": 4}
+    lungs = simulate(
+        source / "images", source / "truth", "hard", 0, tmp_path / "data", fractions=shares, longest_side=128
+    )
+    small = {"data": {"longest_side": 64}, "trainer": {"max_steps": 300, "validate_every": 300}}
+    config = build_config({"preset": "cpu-small", "device": "cpu", **small})
+    model = load_model(train(config, lungs, tmp_path / "run"), grading=True)
+    scores = {}
+    for name, how in {"run": model, "majority": "majority", "staple": "staple"}.items():
+        fuse_dataset(lungs, how, tmp_path / name, split="train")
+        scores[name] = evaluate(tmp_path / name, lungs, against="truth").summary["dice"]["mean"]
+    # Measured: 0.95, 0.82 and 0.83.
+    assert scores["run"] > 0.9
+    assert scores["run"] > max(scores["majority"], scores["staple"]) + 0.06
