@@ -24,6 +24,12 @@ def make_uma_net(task=None, seed=0, **options) -> UMANet:
     return method
 
 
+def know(method: UMANet, reliability: list[float]) -> None:
+    """As after long training."""
+    method.reliability.copy_(torch.tensor(reliability))
+    method.disputes.fill_(1000.0)
+
+
 def reliability_maps(method: UMANet, batch: Batch) -> torch.Tensor:
     """w_r, written another way than in the method."""
     with torch.no_grad():
@@ -74,7 +80,7 @@ def counts(f: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
 
 def test_grades_hold_the_uncertainty_and_its_consensus():
     method, batch = make_uma_net(), sparse_batch()
-    method.reliability.copy_(torch.tensor([0.99, 0.7, 0.2]))
+    know(method, [0.99, 0.7, 0.2])
     w, shown = reliability_maps(method, batch), batch.present[..., None, None]
     with torch.no_grad():
         grades = method.grade(batch)
@@ -92,7 +98,7 @@ def test_grades_hold_the_uncertainty_and_its_consensus():
 def test_anonymous_annotators_are_not_weighted():
     task = make_task(classes=3, identified=False)
     method, batch = make_uma_net(task), sparse_batch(task)
-    method.reliability.copy_(torch.tensor([0.9, 0.5, 0.1]))
+    know(method, [0.9, 0.5, 0.1])
     grades = method.grade(batch)
     expected = looped_consensus(batch, reliability_maps(method, batch), batch.present, 0.5 * grades.probabilities)
     torch.testing.assert_close(grades.consensus, expected, **CLOSE)
@@ -105,7 +111,7 @@ def test_one_good_annotator_outvotes_three_poor_ones():
     task = make_task(annotators=4)
     method, batch = make_uma_net(task, network_vote=0.0), make_batch(task, SHAPE, images=1)
     batch.annotations[:, 0], batch.annotations[:, 1:] = 1, 0
-    method.reliability.copy_(torch.tensor([0.88, 0.6, 0.6, 0.6]))
+    know(method, [0.88, 0.6, 0.6, 0.6])
     with torch.no_grad():
         method.uncertainty.out.weight.zero_()  # the same w everywhere
     assert (method.grade(batch).consensus[0, 1] > 0.5).all()
@@ -113,7 +119,7 @@ def test_one_good_annotator_outvotes_three_poor_ones():
 
 def test_the_network_decides_where_only_unreliable_annotators_drew():
     method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
-    method.reliability.copy_(torch.tensor([0.95, 0.52, 0.52]))
+    know(method, [0.95, 0.52, 0.52])
     batch.present[0] = torch.tensor([True, False, False])
     batch.present[1] = torch.tensor([False, True, False])
     batch.annotations[:] = 1
@@ -130,7 +136,7 @@ def test_images_without_a_reliable_annotator_teach_little():
     for field in (batch.image, batch.annotations):
         field[1] = field[0]
     batch.annotations[:, 2] = batch.annotations[:, 0]
-    method.reliability.copy_(torch.tensor([0.9, 0.5, 0.55]))
+    know(method, [0.9, 0.5, 0.55])
     terms = []
     for shown in ([0, 2], [2, 0], [2, 2]):
         batch.present.zero_()
@@ -148,7 +154,7 @@ def test_sharpness_decides_how_far_the_most_reliable_annotator_is_followed():
     loss = {}
     for sharpness, follows in ((1.0, 0), (2.0, 1)):
         method = make_uma_net(task, sharpness=sharpness)
-        method.reliability.copy_(torch.tensor([0.8, 0.62, 0.62, 0.62, 0.62]))
+        know(method, [0.8, 0.62, 0.62, 0.62, 0.62])
         with torch.no_grad():
             method.uncertainty.out.weight.zero_()
             logits = method.primary(method.backbone(batch.image))
@@ -160,36 +166,66 @@ def test_sharpness_decides_how_far_the_most_reliable_annotator_is_followed():
 
 def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch):
     method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
-    before, w = method.reliability.clone(), reliability_maps(method, batch)
+    w = reliability_maps(method, batch)
     monkeypatch.setattr(method.image_quality, "is_low", lambda quality: torch.tensor([[False], [True]]))
     method.loss(batch, 0.2)
     disputed = (batch.annotations[0] != batch.annotations[0, :1]).any(0)
-    expected = 0.97 * before + 0.03 * torch.stack([w[0, r][disputed].mean() for r in range(3)])
+    expected = torch.stack([w[0, r][disputed].mean() for r in range(3)])
     torch.testing.assert_close(method.reliability, expected, **CLOSE)
+
+
+def disputed_means(method: UMANet, batch: Batch) -> torch.Tensor:
+    """Mean w of each annotator where the annotations of an image differ, by loops."""
+    w, means = reliability_maps(method, batch), []
+    for r in range(w.shape[1]):
+        values = []
+        for b, at in itertools.product(range(len(w)), itertools.product(*map(range, SHAPE))):
+            said = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
+            if len(said) > 1 and batch.present[b, r]:
+                values.append(float(w[(b, r, *at)]))
+        means.append(sum(values) / len(values) if values else math.nan)
+    return torch.tensor(means)
 
 
 def test_reliability_is_a_running_mean_over_the_disputed_voxels():
     method, batch = make_uma_net(), sparse_batch()
     before = torch.tensor([0.88, 0.5, 0.7])
-    method.reliability.copy_(before)
-    w, expected = reliability_maps(method, batch), before.clone()
-    for r in range(3):
-        values = []
-        for b, at in itertools.product(range(3), itertools.product(*map(range, SHAPE))):
-            said = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
-            if len(said) > 1 and batch.present[b, r]:
-                values.append(float(w[(b, r, *at)]))
-        expected[r] = 0.97 * before[r] + 0.03 * sum(values) / len(values)
+    know(method, before.tolist())
+    expected = 0.97 * before + 0.03 * disputed_means(method, batch)
     method.loss(batch, 1.0)
     torch.testing.assert_close(method.reliability, expected, **CLOSE)
+
+
+def test_few_batches_weigh_as_if_there_had_been_no_others_before():
+    """A running mean from 0, over the sum of its weights: annotators with few cases are no better for it."""
+    method = make_uma_net()
+    weighted, weights = torch.zeros(3), 0.0
+    for seed in range(4):
+        batch = sparse_batch(seed=seed)
+        weighted, weights = 0.97 * weighted + 0.03 * disputed_means(method, batch), 0.97 * weights + 0.03
+        method.loss(batch, 1.0)
+    torch.testing.assert_close(method.reliability, weighted / weights, **CLOSE)
+
+
+def test_annotators_of_whom_nothing_is_known_count_as_the_mean_of_the_others():
+    method, batch = make_uma_net(network_vote=0.0), make_batch(make_task(classes=3), SHAPE, images=2)
+    batch.present[:, 2] = False
+    method.loss(batch, 1.0)
+    assert method.annotator_reliability().isnan().tolist() == [False, False, True]
+    method.reliability[:2] = torch.tensor([0.9, 0.6])
+    batch.present[:] = True
+    w = reliability_maps(method, batch)
+    f = factors(torch.tensor([0.9, 0.6, 0.75]), batch)
+    expected = looped_consensus(batch, w * f[..., None, None], batch.present, nobody(batch))
+    torch.testing.assert_close(method.grade(batch).consensus, expected, **CLOSE)
 
 
 def test_reliability_stays_where_nothing_is_disputed():
     method, batch = make_uma_net(), sparse_batch()
     agreed = replace(batch, annotations=batch.annotations[:, :1].expand(-1, 3, -1, -1).contiguous())
-    before = method.reliability.clone()
     method.loss(agreed, 1.0)
-    assert torch.equal(method.reliability, before)
+    assert method.reliability.isnan().all()
+    assert "reliability_where_disputed" not in method.monitor()
 
 
 @pytest.mark.parametrize("weights", ["normalised", "total"])
@@ -197,7 +233,7 @@ def test_reliability_stays_where_nothing_is_disputed():
 @pytest.mark.parametrize("progress", [0.14, 0.16])
 def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, progress):
     method, batch = make_uma_net(weights=weights, target=target), sparse_batch()
-    method.reliability.copy_(torch.tensor([0.95, 0.6, 0.3]))
+    know(method, [0.95, 0.6, 0.3])
     w = reliability_maps(method, batch)
     with torch.no_grad():
         logits = method.primary(method.backbone(batch.image))
@@ -336,7 +372,7 @@ def test_each_loss_teaches_its_own_parts(weights, uncertainty_loss):
 
 def test_known_annotators_keep_what_was_learned_and_new_ones_are_average():
     method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE)
-    method.reliability.copy_(torch.tensor([0.9, 0.6, 0.3]))
+    know(method, [0.9, 0.6, 0.3])
     assert method.uncertainty.annotator is not None
     torch.nn.init.normal_(method.uncertainty.annotator)
     other = method.with_annotators(("annotator2", "newcomer", "annotator0"))
@@ -356,7 +392,7 @@ def test_a_subset_of_the_annotators_can_be_graded_and_the_original_stays():
     torch.testing.assert_close(alone.grade(one).uncertainty, method.grade(batch).uncertainty[:, 1:2], **CLOSE)
     alone.reliability.zero_()
     assert method.annotators == ("annotator0", "annotator1", "annotator2")
-    assert (method.reliability > 0.8).all()
+    assert (method.reliability != 0).all()
 
 
 def test_anonymous_annotators_may_be_any_number():
@@ -367,9 +403,11 @@ def test_anonymous_annotators_may_be_any_number():
 
 
 def test_the_monitor_names_every_annotator():
-    seen = make_uma_net().monitor()
-    assert {f"reliability/annotator{r}" for r in range(3)} <= set(seen)
-    assert seen["reliability_where_disputed"] == pytest.approx(0.88)
+    method = make_uma_net()
+    method.loss(sparse_batch(), 1.0)
+    seen = method.monitor()
+    assert {f"{kind}/annotator{r}" for r in range(3) for kind in ("reliability", "uncertainty")} <= set(seen)
+    assert seen["reliability_where_disputed"] == pytest.approx(float(method.reliability.mean()))
     assert all(isinstance(value, float) for value in seen.values())
 
 

@@ -65,10 +65,10 @@ def test_the_quality_of_probabilities_is_taken_inside_the_region():
     assert float(quality) == pytest.approx(2 * right / (2 * right + wrong))
 
 
-def test_the_quality_of_an_empty_annotation_is_its_mean_reliability_inside_the_region():
-    w, region = torch.tensor([[0.2, 0.4, 0.9]]), torch.tensor([[True, True, False]])
+def test_an_empty_annotation_is_as_good_as_its_worst_voxel_in_the_region():
+    w, region = torch.tensor([[0.2, 0.4, 0.1]]), torch.tensor([[True, True, False]])
     quality = annotation_quality(w[None, None], torch.zeros(1, 1, 1, 3).long(), region[None], torch.ones(1, 1).bool())
-    assert float(quality) == pytest.approx(0.3)
+    assert float(quality) == pytest.approx(0.2)
 
 
 def looped_threshold(values, k, floor):

@@ -161,6 +161,13 @@ def test_a_dead_uncertainty_module_is_reported(index, tmp_path, monkeypatch, cap
     assert "reliable (0.990) even where they disagree" in caplog.text
 
 
+def test_annotations_that_never_differ_are_reported(index, tmp_path, caplog):
+    cases = tuple(replace(case, annotations=dict([next(iter(case.annotations.items()))])) for case in index.cases)
+    with caplog.at_level(logging.WARNING, "umanet"):
+        train(short_config(max_steps=2), index.model_copy(update={"cases": cases}), tmp_path / "run")
+    assert "No two annotations of a training case ever differ" in caplog.text
+
+
 def test_loader_processes_do_not_change_the_weights(run, index, tmp_path):
     config = short_config().model_copy(update={"data": DataOptions(workers=2)})
     torch.testing.assert_close(

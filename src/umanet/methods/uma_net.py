@@ -9,6 +9,7 @@ Reference:
 """
 
 import copy
+import math
 from typing import final
 
 import torch
@@ -30,6 +31,8 @@ from umanet.models import (
 from umanet.types import AnnotationGrades, Batch, Prediction, Task
 
 RUNNING_MEAN = 0.97
+# Of annotators while nothing is known about any: the module starts with w = 0.88.
+START_RELIABILITY = 0.88
 RELIABILITY_LIMITS = (0.05, 0.95)
 LEAST_FACTOR = 0.05
 
@@ -38,19 +41,22 @@ LEAST_FACTOR = 0.05
 class UMANet(Method):
     """Backbone, primary and auxiliary predictor, annotation uncertainty and quality assessment modules.
 
-    Buffers that are saved with it: ``reliability`` (a_r, running mean of w over disputed voxels, per annotator),
-    ``mean_uncertainty`` (running mean of u over the region of interest, per annotator), ``low_share`` (running
-    share graded low).
+    Buffers that are saved with it: ``reliability`` (a_r, running mean of w over disputed voxels, per annotator; NaN
+    while there were none) and ``disputes`` (in how many batches there were some), ``mean_uncertainty`` (running mean of
+    u over the region of interest, per annotator; NaN while absent) and ``batches`` (how many that is of), ``low_share``
+    (running share graded low).
     """
 
     reliability: Float[Tensor, " R"]
+    disputes: Float[Tensor, " R"]
     mean_uncertainty: Float[Tensor, " R"]
+    batches: Float[Tensor, " R"]
     low_share: Float[Tensor, ""]
 
     def __init__(self, task: Task, config: RunConfig):
         super().__init__()
         self.options, features = config.uma_net, config.backbone.features
-        self.annotators = self.annotators_in_training = task.annotators
+        self.annotators = task.annotators
         self.weighs_annotators = task.annotators_are_identified and self.options.reliability
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
@@ -60,8 +66,9 @@ class UMANet(Method):
             QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
             for each in (1, len(task.annotators))
         )
-        self.register_buffer("reliability", torch.full((len(task.annotators),), 0.88))
-        self.register_buffer("mean_uncertainty", torch.zeros(len(task.annotators)))
+        for mean, count in (("reliability", "disputes"), ("mean_uncertainty", "batches")):
+            self.register_buffer(mean, torch.full((len(task.annotators),), torch.nan))
+            self.register_buffer(count, torch.zeros(len(task.annotators)))
         self.register_buffer("low_share", torch.zeros(()))
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
@@ -123,10 +130,7 @@ class UMANet(Method):
         )
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
-        if not self.weighs_annotators:
-            return None
-        seen = torch.tensor([name in self.annotators_in_training for name in self.annotators])
-        return self.reliability.cpu().masked_fill(~seen, torch.nan)
+        return self.reliability.masked_fill(self.disputes == 0, torch.nan).cpu() if self.weighs_annotators else None
 
     def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
         """A copy for other annotators: known ones keep what was learned, new ones get the mean of the known."""
@@ -134,25 +138,33 @@ class UMANet(Method):
         other.annotators = annotators
         rows = [self.annotators.index(name) if name in self.annotators else None for name in annotators]
 
-        def choose(values: Tensor) -> Tensor:
-            return torch.stack([values.mean(0) if row is None else values[row] for row in rows])
+        def choose(values: Tensor, new: Tensor) -> Tensor:
+            return torch.stack([new if row is None else values[row] for row in rows])
 
-        other.reliability, other.mean_uncertainty = choose(self.reliability), choose(self.mean_uncertainty)
-        if self.uncertainty.annotator is not None:
-            other.uncertainty.annotator = torch.nn.Parameter(choose(self.uncertainty.annotator.data))
+        known = self._known_reliability()
+        other.reliability = choose(known, known.mean())
+        other.mean_uncertainty = choose(self.mean_uncertainty, self.mean_uncertainty.nanmean())
+        other.disputes, other.batches = (choose(n, torch.zeros_like(n[0])) for n in (self.disputes, self.batches))
+        embedding = self.uncertainty.annotator
+        if embedding is not None:
+            other.uncertainty.annotator = torch.nn.Parameter(choose(embedding.data, embedding.data.mean(0)))
         return other
 
     def monitor(self) -> dict[str, float]:
-        seen = {
-            "low_quality_share": float(self.low_share),
-            "reliability_where_disputed": float(self.reliability.mean()),
-        }
-        for name, uncertainty, reliability in zip(
-            self.annotators, self.mean_uncertainty, self.reliability, strict=True
-        ):
-            seen[f"uncertainty/{name}"] = float(uncertainty)
-            seen[f"reliability/{name}"] = float(reliability)
+        """Of annotators who occurred; ``reliability`` only of those whose annotations were ever disputed."""
+        seen = {"low_quality_share": float(self.low_share)}
+        if self.disputes.any():
+            seen["reliability_where_disputed"] = float(self.reliability.nanmean())
+        for kind, values in (("uncertainty", self.mean_uncertainty), ("reliability", self.reliability)):
+            named = zip(self.annotators, values.tolist(), strict=True)
+            seen |= {f"{kind}/{name}": value for name, value in named if not math.isnan(value)}
         return seen
+
+    def _known_reliability(self) -> Float[Tensor, " R"]:
+        """a_r, and for annotators of whom nothing is known the mean of the others."""
+        missing = self.reliability.isnan()
+        mean = START_RELIABILITY if missing.all() else self.reliability.nanmean()
+        return torch.where(missing, mean, self.reliability)
 
     def _factors(self, present: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """F_r in (0, 1], 1 for the most reliable annotator; 0 where absent.
@@ -161,7 +173,8 @@ class UMANet(Method):
         """
         if not self.weighs_annotators:
             return present.float()
-        logit = torch.logit(self.reliability.to(present.device).clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
+        reliability = self._known_reliability().to(present.device)
+        logit = torch.logit(reliability.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
         return logit / logit.max() * present
 
     def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
@@ -219,8 +232,13 @@ class UMANet(Method):
         highest = batch.annotations.masked_fill(~shown, 0).amax(1)
         lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
-        _run(self.reliability, reliability, (highest != lowest)[:, None] & shown & _over_space(usual, shown))
-        _run(self.mean_uncertainty, uncertainty, region[:, None] & shown)
+        _run(
+            self.reliability,
+            self.disputes,
+            reliability,
+            (highest != lowest)[:, None] & shown & _over_space(usual, shown),
+        )
+        _run(self.mean_uncertainty, self.batches, uncertainty, region[:, None] & shown)
 
 
 def _consensus(
@@ -233,12 +251,25 @@ def _consensus(
     return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def _run(mean: Float[Tensor, " R"], values: Float[Tensor, "B R *spatial"], where: Bool[Tensor, "B R *spatial"]) -> None:
-    """Move a running mean towards this batch's, for the annotators that occur in ``where``."""
+def _run(
+    mean: Float[Tensor, " R"],
+    batches: Float[Tensor, " R"],
+    values: Float[Tensor, "B R *spatial"],
+    where: Bool[Tensor, "B R *spatial"],
+) -> None:
+    """Move a running mean towards this batch's, for the annotators that occur in ``where``.
+
+    The weight of the first batches is corrected for their number, so that annotators with few cases are no better or
+    worse for it.
+    """
     over_images_and_space = [0, *range(2, values.ndim)]
     count = where.sum(over_images_and_space)
+    occurs = count > 0
+    batches += occurs
     now = (values * where).sum(over_images_and_space) / count.clamp_min(1)
-    mean.copy_(torch.where(count > 0, mean.lerp(now, 1 - RUNNING_MEAN), mean))
+    step = (1 - RUNNING_MEAN) / (1 - RUNNING_MEAN ** batches.clamp_min(1))
+    moved = torch.where(batches == 1, now, mean + step * (now - mean))
+    mean.copy_(torch.where(occurs, moved, mean))
 
 
 def _over_space(values: Tensor, like: Tensor) -> Tensor:

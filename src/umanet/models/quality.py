@@ -38,14 +38,14 @@ def annotation_quality(
 ) -> Float[Tensor, "B R"]:
     """The Dice of an annotation's foreground to be expected from its reliability map; NaN for absent annotators.
 
-    ``2 sum w [y > 0] / (2 sum w [y > 0] + sum (1 - w))`` over the region of interest, in [0, 1]. Where nothing is drawn
-    a Dice says nothing: then the mean of ``w`` over the region.
+    ``2 sum w [y > 0] / (2 sum w [y > 0] + sum (1 - w))`` over the region of interest, in [0, 1]. The Dice of an empty
+    annotation is 1 only if it is right everywhere: then the least ``w`` in the region.
     """
     flat, inside = reliability.flatten(2), region.flatten(1)[:, None].to(reliability.dtype)
     drawn = annotations.flatten(2) > 0
     right, wrong = (flat * inside * drawn).sum(2), ((1 - flat) * inside).sum(2)
     expected = 2 * right / (2 * right + wrong).clamp_min(1e-6)
-    quality = torch.where(drawn.any(2), expected, (flat * inside).sum(2) / inside.sum(2))
+    quality = torch.where(drawn.any(2), expected, flat.masked_fill(inside == 0, 1).amin(2))
     return quality.masked_fill(~present, torch.nan)
 
 

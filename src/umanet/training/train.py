@@ -22,7 +22,7 @@ from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
 from umanet.inference.model_file import DESCRIPTION, save_model
 from umanet.inference.tiles import half_on_cuda
-from umanet.methods import Method, build_method
+from umanet.methods import GradesAnnotations, Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
 from umanet.training.global_state import global_state_put_back
@@ -214,9 +214,16 @@ def _release(trainer: pl.Trainer, module: TrainingModule, index: DatasetIndex, c
 
 def _warn_if_dead(method: Method) -> None:
     """A grading that never saw a doubt would grade at random: say so."""
-    if method.monitor().get("reliability_where_disputed", 0.0) > DEAD:
+    if not isinstance(method, GradesAnnotations):
+        return
+    reliability = method.monitor().get("reliability_where_disputed")
+    if reliability is None:
+        log.warning(
+            "No two annotations of a training case ever differ: uncertainty and quality say nothing in this run."
+        )
+    elif reliability > DEAD:
         log.warning(
             "Annotations are called reliable (%.3f) even where they disagree: uncertainty and quality say nothing in "
-            "this run. Train longer, or use --uma-net.uncertainty-loss bce.",
-            method.monitor()["reliability_where_disputed"],
+            "this run. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated.",
+            reliability,
         )
