@@ -1,6 +1,7 @@
 """Grades of a data set: on the images' own grid, in tables and maps that agree with each other."""
 
 import json
+import logging
 from dataclasses import replace
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from PIL import Image
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import ANNOTATORS, write_discs
 from umanet.config import DataOptions
+from umanet.consensus import fuse_dataset
 from umanet.data.geometry import from_ras
 from umanet.data.images import read_case, read_image, read_map
 from umanet.data.transforms import prepare
@@ -135,13 +137,19 @@ def test_annotators_are_ranked_by_their_reliability(flat, tmp_path):
     assert [entry["annotations"] for entry in ranked] == [4, 2, 4]
 
 
-def test_anonymous_annotators_are_ranked_by_mean_quality(tmp_path):
+def test_anonymous_annotators_are_not_ranked(tmp_path):
     index, model = release(tmp_path, SHAPES[2], identified=False)
     grade(model, index, tmp_path / "out", maps=False)
-    ranked = json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"]
-    qualities = [entry["mean_quality"] for entry in ranked]
-    assert qualities == sorted(qualities, reverse=True)
-    assert {entry["reliability"] for entry in ranked} == {None}
+    assert json.loads((tmp_path / "out" / "quality.json").read_text())["annotators"] == []
+
+
+def test_grading_with_a_run_that_never_learned_to_doubt_says_so(flat, tmp_path, monkeypatch, caplog):
+    index, model = flat
+    monkeypatch.setattr(type(model.method), "monitor", lambda self: {"reliability_where_disputed": 0.99})
+    with caplog.at_level(logging.WARNING, "umanet"):
+        grade(model, index, tmp_path / "out", maps=False)
+        fuse_dataset(index, model, tmp_path / "fused")
+    assert caplog.text.count("reliable (0.990) even where they disagree") == 2
 
 
 def test_annotators_of_another_data_set_are_found_by_name(flat):

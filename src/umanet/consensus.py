@@ -13,7 +13,7 @@ from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS, fusion_options
-from umanet.grading import for_annotators, graded_cases, log_left_out
+from umanet.grading import for_annotators, graded_cases, log_left_out, warn_if_blind
 from umanet.inference.model_file import Model
 from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
 from umanet.types import Case, Sample
@@ -53,6 +53,7 @@ def fuse_dataset(
     if isinstance(how, Model):
         if options:
             raise ConfigError(f"Option {next(iter(options))!r} found with a run, which takes none. Leave it out.")
+        warn_if_blind(how.method)
         cases = {case.id: case for case in index.select(split) if case.annotations}
         fused = _by_model(how, index, split)
         made_by = {"method": how.config.method, "sha256": how.digest}

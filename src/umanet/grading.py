@@ -29,6 +29,8 @@ from umanet.types import AnnotationGrades, Batch, Case, Geometry, Sample
 
 # An annotation is doubtful where it is more probably wrong than right: u > log 2.
 DOUBTFUL = float(np.log(2))
+# Mean w over disputed voxels: starts at 0.88; runs that learned to doubt end at 0.6 to 0.75.
+BLIND = 0.85
 log = logging.getLogger("umanet")
 
 
@@ -90,6 +92,21 @@ def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) ->
             yield GradedCase(case, sample, grade_case(model, sample))
 
 
+def warn_if_blind(method: Method) -> None:
+    """A method that never learned to doubt grades at random: say so."""
+    if not isinstance(method, GradesAnnotations):
+        return
+    reliability = method.monitor().get("reliability_where_disputed")
+    if reliability is None:
+        log.warning("No two annotations of a training case ever differed: uncertainty and quality say nothing here.")
+    elif reliability > BLIND:
+        log.warning(
+            "The run calls annotations reliable (%.3f) even where they disagree: its uncertainty and quality say "
+            "nothing. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated.",
+            reliability,
+        )
+
+
 def log_left_out(count: int, total: int) -> None:
     """Say that cases without the annotations in question are not in the output."""
     if count:
@@ -126,6 +143,7 @@ def grade(
         DatasetError: No case has an annotation.
         OutputError: ``output`` is in use or cannot be written.
     """
+    warn_if_blind(model.method)
     model = for_annotators(model, index)
     total = sum(bool(case.annotations) for case in index.select(split))
     if not total:
@@ -161,8 +179,13 @@ def _write_tables(table: pd.DataFrame, method: Method, index: DatasetIndex, outp
 
 
 def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) -> list[dict[str, Any]]:
-    """Annotators from best to worst: by learned reliability, then those without one, by mean quality."""
+    """Annotators from best to worst: by learned reliability, then those without one, by mean quality.
+
+    Empty where annotators are anonymous: a name is not one person then.
+    """
     assert isinstance(method, GradesAnnotations)
+    if not index.annotators_are_identified:
+        return []
     learned = method.annotator_reliability()
     ranked = []
     for number, name in enumerate(index.annotators):

@@ -172,7 +172,8 @@ def test_what_is_the_same_in_many_cases_is_one_line(index):
     assert [problem.case for problem in identical] == list("012345")
     lines = [line for line in report.to_text().splitlines() if "identical" in line]
     assert lines == [
-        "warning [identical-annotations] ben, 6 cases (0, 1, 2 ...): Identical to the annotation of anna, one of their "
+        "warning [identical-annotations] ben, 6 times (0, 1, 2 ...; --json has all), the first: Identical to the "
+        "annotation of anna, one of their "
         "own expected. See that it is no copy."
     ]
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from umanet.types import Case, Geometry
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 MOST_LINES = 5
-"""A problem that says the same of more cases is one line of the text."""
+"""A kind of problem that more cases have is one line of the text."""
 
 # When a class looks like stray values (a 254 beside 255, one file of another program): with fewer annotations a rare
 # class is no surprise, and a small structure is small everywhere.
@@ -86,17 +86,18 @@ class CheckReport:
         return {"name": self.name, "cases": self.cases, "ok": self.ok, "counts": counts, "problems": problems}
 
     def to_text(self) -> str:
-        """A line of counts, then a line for every problem; one for all of many cases that have the same."""
+        """A line of counts, then a line for every problem; one for all of many cases that have one of a kind."""
         counts = ", ".join(f"{self.count(severity)} {severity}s" for severity in SEVERITIES)
-        same: dict[Problem, list[Problem]] = defaultdict(list)
+        same: dict[tuple[str | None, ...], list[Problem]] = defaultdict(list)
         for problem in self.problems:
-            same[replace(problem, case=None)].append(problem)
+            what = None if problem.case else problem.message
+            same[problem.severity, problem.code, problem.annotator, what].append(problem)
         lines = [f"{self.name}: {self.cases} cases, {counts}."]
         for alike in same.values():
             if len(alike) > MOST_LINES:
                 who = f"{alike[0].annotator}, " if alike[0].annotator else ""
                 some = ", ".join(str(problem.case) for problem in alike[:3])
-                lines.append(_line(alike[0], f"{who}{len(alike)} cases ({some} ...)"))
+                lines.append(_line(alike[0], f"{who}{len(alike)} times ({some} ...; --json has all), the first"))
             else:
                 lines += [_line(p, "/".join(part for part in (p.case, p.annotator) if part)) for p in alike]
         return "\n".join(lines)

@@ -57,7 +57,8 @@ class UMANet(Method):
         super().__init__()
         self.options, features = config.uma_net, config.backbone.features
         self.annotators = task.annotators
-        self.weighs_annotators = task.annotators_are_identified and self.options.reliability
+        self.identified = task.annotators_are_identified
+        self.weighs_annotators = self.identified and self.options.reliability
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
         self.auxiliary = Predictor(task, features)
@@ -151,10 +152,15 @@ class UMANet(Method):
         return other
 
     def monitor(self) -> dict[str, float]:
-        """Of annotators who occurred; ``reliability`` only of those whose annotations were ever disputed."""
+        """Of annotators who occurred; ``reliability`` only of those whose annotations were ever disputed.
+
+        Anonymous annotators are not named.
+        """
         seen = {"low_quality_share": float(self.low_share)}
         if self.disputes.any():
             seen["reliability_where_disputed"] = float(self.reliability.nanmean())
+        if not self.identified:
+            return seen
         for kind, values in (("uncertainty", self.mean_uncertainty), ("reliability", self.reliability)):
             named = zip(self.annotators, values.tolist(), strict=True)
             seen |= {f"{kind}/{name}": value for name, value in named if not math.isnan(value)}

@@ -20,9 +20,10 @@ from umanet.data.geometry import working_shape
 from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
+from umanet.grading import warn_if_blind
 from umanet.inference.model_file import DESCRIPTION, save_model
 from umanet.inference.tiles import half_on_cuda
-from umanet.methods import GradesAnnotations, Method, build_method
+from umanet.methods import build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
 from umanet.training.global_state import global_state_put_back
@@ -40,8 +41,6 @@ from umanet.types import Case
 
 # Cases whose shapes decide the patch: enough for a median, few enough to be quick on large volumes.
 CASES_TO_PLAN = 50
-# Mean w over disputed voxels: starts at 0.88; runs that learned to doubt end at 0.6 to 0.75.
-DEAD = 0.85
 log = logging.getLogger("umanet")
 
 
@@ -101,7 +100,7 @@ def train(
         trainer = _trainer(config, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)
         _release(trainer, module, index, config, run)
-    _warn_if_dead(method)
+    warn_if_blind(method)
     return run
 
 
@@ -210,20 +209,3 @@ def _release(trainer: pl.Trainer, module: TrainingModule, index: DatasetIndex, c
     if config.trainer.release == "best" and best.exists():
         module.load_state_dict(read_checkpoint(best)["state_dict"])
     save_model(module.method, index, config, run)
-
-
-def _warn_if_dead(method: Method) -> None:
-    """A grading that never saw a doubt would grade at random: say so."""
-    if not isinstance(method, GradesAnnotations):
-        return
-    reliability = method.monitor().get("reliability_where_disputed")
-    if reliability is None:
-        log.warning(
-            "No two annotations of a training case ever differ: uncertainty and quality say nothing in this run."
-        )
-    elif reliability > DEAD:
-        log.warning(
-            "Annotations are called reliable (%.3f) even where they disagree: uncertainty and quality say nothing in "
-            "this run. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated.",
-            reliability,
-        )
