@@ -12,17 +12,22 @@ from umanet.metrics.overlap import (
     soft_dice,
     soft_iou,
 )
+from umanet.metrics.surface import assd_mm, hd95_mm, surface_dice, surface_distances
 
 __all__ = [
+    "assd_mm",
     "auroc",
     "bootstrap_interval",
     "brier_score",
     "dice",
     "dice_per_class",
     "expected_calibration_error",
+    "hd95_mm",
     "iou",
     "iou_per_class",
     "mean_dice_over_annotators",
     "soft_dice",
     "soft_iou",
+    "surface_dice",
+    "surface_distances",
 ]
