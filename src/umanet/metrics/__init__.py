@@ -1,6 +1,12 @@
 """Metrics, each with one definition. Undefined values are NaN; both masks empty is an overlap of 1."""
 
-from umanet.metrics.calibration import brier_score, expected_calibration_error
+from umanet.metrics.calibration import (
+    adaptive_calibration_error,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
 from umanet.metrics.detection import auroc
 from umanet.metrics.interval import bootstrap_interval
 from umanet.metrics.overlap import (
@@ -15,6 +21,7 @@ from umanet.metrics.overlap import (
 from umanet.metrics.surface import assd_mm, hd95_mm, surface_dice, surface_distances
 
 __all__ = [
+    "adaptive_calibration_error",
     "assd_mm",
     "auroc",
     "bootstrap_interval",
@@ -26,6 +33,8 @@ __all__ = [
     "iou",
     "iou_per_class",
     "mean_dice_over_annotators",
+    "negative_log_likelihood",
+    "reliability_curve",
     "soft_dice",
     "soft_iou",
     "surface_dice",
