@@ -19,9 +19,11 @@ from umanet.metrics.overlap import (
     soft_iou,
 )
 from umanet.metrics.surface import assd_mm, hd95_mm, surface_dice, surface_distances
+from umanet.metrics.uncertainty import area_under_risk_coverage, normalised_cross_correlation, risk_coverage
 
 __all__ = [
     "adaptive_calibration_error",
+    "area_under_risk_coverage",
     "assd_mm",
     "auroc",
     "bootstrap_interval",
@@ -34,7 +36,9 @@ __all__ = [
     "iou_per_class",
     "mean_dice_over_annotators",
     "negative_log_likelihood",
+    "normalised_cross_correlation",
     "reliability_curve",
+    "risk_coverage",
     "soft_dice",
     "soft_iou",
     "surface_dice",
