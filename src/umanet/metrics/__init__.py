@@ -7,7 +7,7 @@ from umanet.metrics.calibration import (
     negative_log_likelihood,
     reliability_curve,
 )
-from umanet.metrics.detection import auroc
+from umanet.metrics.detection import auroc, average_precision, error_detection
 from umanet.metrics.interval import bootstrap_interval
 from umanet.metrics.overlap import (
     dice,
@@ -26,10 +26,12 @@ __all__ = [
     "area_under_risk_coverage",
     "assd_mm",
     "auroc",
+    "average_precision",
     "bootstrap_interval",
     "brier_score",
     "dice",
     "dice_per_class",
+    "error_detection",
     "expected_calibration_error",
     "hd95_mm",
     "iou",
