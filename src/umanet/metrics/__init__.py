@@ -8,7 +8,7 @@ from umanet.metrics.calibration import (
     reliability_curve,
 )
 from umanet.metrics.detection import auroc, average_precision, error_detection
-from umanet.metrics.interval import bootstrap_interval
+from umanet.metrics.interval import bootstrap_interval, paired_difference
 from umanet.metrics.overlap import (
     dice,
     dice_per_class,
@@ -39,6 +39,7 @@ __all__ = [
     "mean_dice_over_annotators",
     "negative_log_likelihood",
     "normalised_cross_correlation",
+    "paired_difference",
     "reliability_curve",
     "risk_coverage",
     "soft_dice",
