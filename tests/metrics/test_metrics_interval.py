@@ -1,7 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
+from scipy.stats import rankdata, wilcoxon
 
-from umanet.metrics import bootstrap_interval
+from umanet.errors import AnnotationError
+from umanet.metrics import bootstrap_interval, paired_difference
 
 RNG = np.random.default_rng(11)
 VALUES = RNG.random(40)
@@ -35,3 +39,68 @@ def test_the_interval_depends_on_the_seed_and_not_on_the_order_of_cases():
 def test_one_patient_or_none_has_no_interval():
     assert np.isnan(bootstrap_interval([0.1, 0.2], ["a", "a"], seed=0)).all()
     assert np.isnan(bootstrap_interval([], [], seed=0)).all()
+
+
+def plain_signed_rank(differences):
+    """Of all signs that the ranks could have had, the share at least as far from the middle."""
+    ranks = rankdata(np.abs(differences))
+    found = abs((np.sign(differences) * ranks).sum())
+    sums = [abs((np.array(signs) * ranks).sum()) for signs in itertools.product((-1, 1), repeat=len(ranks))]
+    return np.mean(np.array(sums) >= found - 1e-9)
+
+
+def test_the_difference_has_the_mean_and_interval_of_the_differences_and_the_test_of_patients():
+    first = VALUES + RNG.normal(0.1, 0.3, 40)
+    found = paired_difference(first, VALUES, PATIENTS, 3)
+    assert found.mean == pytest.approx((first - VALUES).mean())
+    assert (found.low, found.high) == bootstrap_interval(first - VALUES, PATIENTS, seed=3)
+    of_patients = [(first - VALUES)[np.array(PATIENTS) == name].mean() for name in sorted(set(PATIENTS))]
+    assert found.p_value == pytest.approx(plain_signed_rank(of_patients))
+    assert found.p_value != pytest.approx(wilcoxon(first - VALUES).pvalue)
+    assert (found.cases, found.patients, found.differing) == (40, 12, 12)
+
+
+@pytest.mark.parametrize("size", [6, 8, 11])
+def test_the_p_value_with_ties_and_zeros_is_that_of_all_signs_of_what_differs(size):
+    difference = RNG.integers(1, 4, size) * RNG.choice([-1, 1], size, p=(0.2, 0.8)) / 10
+    base = RNG.random(size + 4)
+    padded = np.concatenate([difference, np.zeros(4)])
+    found = paired_difference(base + padded, base, [str(n) for n in range(size + 4)], 0)
+    assert found.p_value == pytest.approx(plain_signed_rank(difference))
+    assert (found.patients, found.differing) == (size + 4, size)
+
+
+def test_turning_the_methods_round_turns_the_difference_round():
+    first = VALUES + RNG.normal(0.1, 0.3, 40)
+    there, back = paired_difference(first, VALUES, PATIENTS, 0), paired_difference(VALUES, first, PATIENTS, 0)
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+    assert back.p_value == pytest.approx(there.p_value)
+    order = RNG.permutation(40)
+    shuffled = paired_difference(first[order], VALUES[order], [PATIENTS[i] for i in order], 0)
+    assert (shuffled.mean, shuffled.low, shuffled.p_value) == pytest.approx((there.mean, there.low, there.p_value))
+
+
+def test_many_patients_that_all_improve_are_significant():
+    found = paired_difference(VALUES + 0.01, VALUES, [str(n) for n in range(40)], 0)
+    assert found.p_value < 1e-6
+    assert (found.low, found.high) == pytest.approx((0.01, 0.01))
+
+
+def test_too_few_patients_that_differ_have_no_p_value():
+    names = [str(n) for n in range(40)]
+    for number, defined in ((5, False), (6, True)):
+        some = VALUES.copy()
+        some[:number] += 0.1
+        assert np.isfinite(paired_difference(some, VALUES, names, 0).p_value) == defined
+    same = paired_difference(VALUES, VALUES, names, 0)
+    assert (same.mean, same.low, same.high, same.differing) == (0, 0, 0, 0)
+    assert np.isnan(same.p_value)
+    nothing = paired_difference([], [], [], 0)
+    assert np.isnan([nothing.mean, nothing.low, nothing.high, nothing.p_value]).all()
+
+
+def test_an_undefined_score_is_refused_and_not_left_out_unseen():
+    with pytest.raises(AnnotationError, match="Leave the case out of both, and count it"):
+        paired_difference([0.1, float("nan")], [0.1, 0.2], ["a", "b"], 0)
+    with pytest.raises(AnnotationError, match="2 and 1 scores of 2 cases found"):
+        paired_difference([0.1, 0.2], [0.1], ["a", "b"], 0)
