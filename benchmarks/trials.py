@@ -125,8 +125,11 @@ def values(trials: Iterable[Trial], metric: str) -> dict[tuple[int, str], float]
     """A metric per seed and patient (mean over the patient's rows)."""
     found: dict[tuple[int, str], list[float]] = {}
     for trial in trials:
-        for row in json.loads(trial.result.read_text())["cases"]:
-            if row.get(metric) is not None and row["class"] in ("(mean)", *_only_class(trial)):
+        rows = json.loads(trial.result.read_text())["cases"]
+        # Of several classes their mean has a row; of one, it is the only row.
+        several = any(row["class"] == "(mean)" for row in rows)
+        for row in rows:
+            if row.get(metric) is not None and (row["class"] == "(mean)" or not several):
                 found.setdefault((trial.seed, row["patient"]), []).append(row[metric])
     return {key: float(np.mean(each)) for key, each in found.items()}
 
@@ -189,8 +192,3 @@ def write_report(path: Path, title: str, done: Sequence[Trial], lines: Iterable[
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*head, *lines]) + "\n")
     print(path.read_text())
-
-
-def _only_class(trial: Trial) -> tuple[str, ...]:
-    foreground = read_index(trial.dataset).task.classes[1:]
-    return foreground if len(foreground) == 1 else ()
