@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -203,6 +205,17 @@ def test_a_layout_that_does_not_fit_is_explained(tmp_path, spoil, message):
     lay_out(tmp_path)
     spoil(tmp_path)
     with pytest.raises(DatasetError, match=message):
+        folder.index(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    lay_out(tmp_path)
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DatasetError, match=r"The folder .*annotations cannot be read: Permission denied\. Check the"):
         folder.index(tmp_path)
 
 

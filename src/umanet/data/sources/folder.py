@@ -228,4 +228,9 @@ def _channel_names(count: int) -> tuple[str, ...]:
 
 def _listed(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder} cannot be read: {error.strerror}. Check the path and the permissions."
+        ) from None
