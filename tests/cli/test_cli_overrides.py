@@ -84,6 +84,24 @@ def test_a_value_out_of_range_is_said_of_the_flags():
         train("--trainer.max-steps", "-1").build_config(2)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"seed": -1}, "seed = -1 found .*greater than or equal to 0"),
+        ({"seed": 2**32}, "seed = 4294967296 found .*less than 4294967296"),
+        ({"data": {"patch": (0, 0)}}, r"data\.patch\.0 = 0 found .*greater than or equal to 1"),
+        ({"data": {"patch": (-5, 4)}}, r"data\.patch\.0 = -5 found"),
+        ({"data": {"spacing": (1.0, 0.0)}}, r"data\.spacing\.1 = 0\.0 found .*greater than 0"),
+        ({"backbone": {"channels": (16,)}}, r"backbone\.channels = \(16,\) found .*at least 2 items"),
+        ({"backbone": {"channels": ()}}, r"backbone\.channels = \(\) found .*at least 2 items"),
+        ({"backbone": {"channels": (0, 8)}}, r"backbone\.channels\.0 = 0 found"),
+    ],
+)
+def test_numbers_that_no_run_can_use_are_refused(values, words):
+    with pytest.raises(ConfigError, match=words):
+        build_config(values)
+
+
 def test_every_option_has_a_flag_and_an_explanation(capsys):
     main(["train", "--help"])
     shown = capsys.readouterr().out
