@@ -86,6 +86,12 @@ def test_images_that_belong_to_no_data_set_are_predicted(discs):
     assert torch.equal(predict_case(model, sample).probabilities, known)
 
 
+def test_no_annotation_is_held_in_memory_to_predict(discs):
+    index, model = discs
+    _, samples = samples_of_index(model, index, "validation")
+    assert [len(sample.annotations) for sample in samples] == [0, 0]
+
+
 def test_a_folder_in_use_is_not_overwritten(discs, tmp_path):
     index, model = discs
     (tmp_path / "notes.txt").write_text("mine")

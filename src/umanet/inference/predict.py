@@ -96,7 +96,8 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
         raise DatasetError(
             f"No case found in split {split!r} of {index.name!r}. Choose another split or leave --split out."
         )
-    return cases, (read_case(replace(case, annotations={}, truth=None), index) for case in cases)
+    bare = index.model_copy(update={"annotators": ()})  # no room for annotations either
+    return cases, (read_case(replace(case, annotations={}, truth=None), bare) for case in cases)
 
 
 def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
