@@ -62,6 +62,18 @@ def test_a_resumed_run_takes_its_own_settings(tmp_path):
     assert train(output=tmp_path).build_config(2).seed == 0
 
 
+def test_another_preset_than_that_of_a_file_with_all_its_values_is_refused(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(format_config(build_config({"preset": "cpu-small"})))
+    with pytest.raises(
+        ConfigError, match=r"--preset small found, 'cpu-small' expected, because .*run\.toml sets backbone"
+    ):
+        train("--preset", "small", config=file).build_config(2)
+    assert train("--preset", "cpu-small", config=file).build_config(2).preset == "cpu-small"
+    file.write_text('preset = "cpu-small"\nseed = 3\n')
+    assert train("--preset", "small", config=file).build_config(2) == build_config({"preset": "small", "seed": 3})
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -20,7 +20,7 @@ from umanet.data.geometry import working_shape
 from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
-from umanet.inference.model_file import DESCRIPTION, save_model
+from umanet.inference.model_file import save_model
 from umanet.inference.tiles import half_on_cuda
 from umanet.methods import GradesAnnotations, Method, build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
@@ -31,6 +31,7 @@ from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.run_folder import (
     Resume,
     find_checkpoint,
+    is_finished,
     record,
     refuse_other_config,
     refuse_other_data,
@@ -79,7 +80,7 @@ def train(
     if checkpoint is not None:
         refuse_other_config(run, config, index.spatial_dims)
         refuse_other_data(run, index)
-        if (run / DESCRIPTION).exists():
+        if is_finished(run):
             return run
     pl.seed_everything(config.seed, verbose=False)
     method = build_method(index.task, config)
