@@ -1,10 +1,12 @@
 """A consensus is a data set of its own: what was fused, under one annotator, ready for any trainer."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import write_discs
@@ -48,6 +50,16 @@ def test_a_vote_is_that_of_the_fusion(index, tmp_path, how):
         sample = read_case(case, index)
         expected, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), 2)
         np.testing.assert_allclose(probabilities(tmp_path / "out", case.id, index), expected, atol=1 / 65535)
+
+
+def test_empty_cases_are_counted_once_for_staple(tmp_path, caplog):
+    index = write_discs(tmp_path, (8, 8), train=2, validation=1)
+    for path in index.cases[0].annotations.values():
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    with caplog.at_level(logging.WARNING, "umanet"):
+        fuse_dataset(index, "staple", tmp_path / "out")
+        fuse_dataset(index, "majority", tmp_path / "vote")
+    assert [record.getMessage()[:44] for record in caplog.records] == ["In 1 of 3 cases all annotations hold one cla"]
 
 
 def test_a_model_gives_its_image_aware_consensus(index, model, tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import ANNOTATORS, write_discs
@@ -19,7 +20,7 @@ from umanet.data.geometry import from_ras
 from umanet.data.images import read_case, read_image, read_map
 from umanet.data.transforms import prepare
 from umanet.errors import DatasetError, OutputError, TaskError
-from umanet.grading import _millimetres, for_annotators, grade, grade_case, graded_cases
+from umanet.grading import DOUBTFUL, _millimetres, _where, for_annotators, grade, grade_case, graded_cases
 from umanet.inference.model_file import load_model, save_model
 from umanet.types import Batch, Geometry
 
@@ -46,6 +47,19 @@ def release(folder, shape, method="uma-net", **options):
         made.disputes.fill_(100.0)
     save_model(made, index, tiny_config(method), folder / "run")
     return index, load_model(folder / "run", grading=method == "uma-net")
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (12, 14, 16)])
+def test_the_deepest_voxel_is_that_of_the_whole_volume(shape):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        uncertainty = ndimage.gaussian_filter(rng.normal(size=shape), 2).astype(np.float32)
+        uncertainty = 0.5 + uncertainty / uncertainty.std() * 0.3
+        regions, _ = ndimage.label(uncertainty > DOUBTFUL)
+        largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
+        depth = ndimage.distance_transform_edt(np.pad(largest, 1))
+        expected = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1
+        assert _where(uncertainty) == tuple(expected.tolist())
 
 
 def test_a_case_is_graded_as_by_the_method(discs):

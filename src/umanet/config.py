@@ -4,20 +4,21 @@ Pure pydantic and importable without torch, so that ``umanet --help`` stays quic
 the small class that holds it, never the whole.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, did_you_mean
 
 Preset = Literal["cpu-small", "small", "medium", "large"]
 MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
 Precision = Literal["auto", "32", "bf16", "16"]
+Count = Annotated[int, Field(ge=1)]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Options(BaseModel):
@@ -31,7 +32,7 @@ class BackboneOptions(Options):
 
     architecture: Literal["unet", "basic-unet", "dynunet"] = "unet"
     """unet: residual, quick on a CPU. basic-unet: two convolutions a level. dynunet: as nnU-Net's plain U-Net."""
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: tuple[Count, ...] = Field(default=(16, 32, 64, 128), min_length=2)
     """Features per level, finest first."""
     features: int = Field(default=16, ge=1)
     """Features per voxel that the predictors and the annotation uncertainty module see."""
@@ -93,7 +94,7 @@ class AugmentOptions(Options):
     """Random changes of training samples, by MONAI. Zero switches one off."""
 
     probability: float = Field(default=0.8, ge=0, le=1)
-    """Probability of the affine change; the others have half of it."""
+    """Probability of the affine change; changes of intensity and noise have half of it, flips one half."""
     rotate: float = Field(default=10.0, ge=0)
     """Degrees, either way, about every axis."""
     scale: float = Field(default=0.1, ge=0, lt=1)
@@ -113,9 +114,9 @@ class DataOptions(Options):
 
     longest_side: int = Field(default=0, ge=0)
     """Images whose longest side is longer are downsampled to it (0: never); outputs keep the input's grid."""
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[Millimetres, ...] | None = None
     """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
-    patch: tuple[int, ...] | None = None
+    patch: tuple[Count, ...] | None = None
     """Voxels that the network sees at once. Default: the median image, at most the preset's ``largest_patch``."""
     largest_patch: int = Field(default=256, ge=8)
     """Largest side of a patch that is chosen automatically."""
@@ -152,7 +153,7 @@ class RunConfig(Options):
 
     method: MethodName = "uma-net"
     preset: Preset = "small"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch. Default: one on a CPU (two are slower as soon as anything else runs)."""
@@ -274,8 +275,7 @@ def _explain(error: ValidationError, where: str) -> str:
         *above, key = problem["loc"]
         name = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(key), _known_keys(above), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(_known_keys(above))}."
+            hint = did_you_mean(str(key), _known_keys(above)) or f" Known keys: {', '.join(_known_keys(above))}."
             lines.append(f"Unknown key {name!r} in {where}.{hint}")
         else:
             lines.append(f"{name} = {problem['input']!r} found in {where}: {problem['msg']}.")

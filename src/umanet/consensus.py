@@ -1,5 +1,7 @@
 """One label map per case out of all its annotations, by a fusion or by a trained run, ready for any other trainer."""
 
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS, fusion_options
+from umanet.fusion.staple import OneClassWarning
 from umanet.grading import for_annotators, graded_cases, log_left_out, warn_if_blind
 from umanet.inference.model_file import Model
 from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
 from umanet.types import Case, Sample
 
 CONSENSUS = "consensus"
+log = logging.getLogger("umanet")
 
 
 def fuse_dataset(
@@ -89,11 +93,22 @@ def _by_model(
 def _by_vote(
     how: str, index: DatasetIndex, cases: dict[str, Case], options: dict[str, Any]
 ) -> Iterator[tuple[Sample, Float[Tensor, "K *spatial"]]]:
+    one_class = 0
     for case in cases.values():
         sample = read_case(case, index)
         named = {"seed": 0, "epoch": 0, **options, "case": case.id} if how == "random" else options
-        fused, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OneClassWarning)  # counted instead
+            fused, _ = FUSIONS[how](sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes, **named)
+        one_class += len(sample.annotations[sample.present].unique()) == 1
         yield sample, torch.from_numpy(fused)
+    if how == "staple" and one_class:
+        log.warning(
+            "In %d of %d cases all annotations hold one class everywhere (all empty, say): nothing for STAPLE to "
+            "learn.",
+            one_class,
+            len(cases),
+        )
 
 
 def _with_consensus(case: Case, labels: Path) -> Case:

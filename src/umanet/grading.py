@@ -234,10 +234,11 @@ def _where(uncertainty: Float[np.ndarray, "*spatial"]) -> tuple[int, ...]:
     regions = np.asarray(ndimage.label(uncertainty > DOUBTFUL)[0])  # type: ignore[index]  # SciPy stubs
     if not regions.any():
         return ()
-    largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
-    depth = np.asarray(ndimage.distance_transform_edt(np.pad(largest, 1)))
-    deepest = np.array(np.unravel_index(np.argmax(depth), depth.shape)) - 1
-    return tuple(deepest.tolist())
+    largest = int(np.bincount(regions.ravel())[1:].argmax())
+    box = ndimage.find_objects(regions)[largest]
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(regions[box] == largest + 1, 1)))
+    deepest = np.unravel_index(np.argmax(depth), depth.shape)
+    return tuple(int(at) - 1 + side.start for at, side in zip(deepest, box, strict=True))
 
 
 def _millimetres(voxel: tuple[int, ...], geometry: Geometry) -> str:

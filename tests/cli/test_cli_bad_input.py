@@ -182,6 +182,17 @@ def test_a_folder_in_use_is_not_touched(command, copy, capsys):
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_folder_is_looked_at_before_the_files(copy, capsys, monkeypatch):
+    def check(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr("umanet.data.check.check", check)
+    data = copy / "dataset.json"
+    assert "exists already" in refused(capsys, "train", data, "-o", copy / "run", *QUICK)
+    assert "last.ckpt" in refused(capsys, "train", data, "-o", copy / "new", "--resume", "must", *QUICK)
+    assert main(["train", str(data), "-o", str(copy / "run"), "--resume", "must"]) == 0
+
+
 def test_a_data_set_is_not_overwritten_by_import(copy, capsys):
     before = (copy / "dataset.json").read_bytes()
     line = refused(capsys, "import", "folder", copy, "-o", copy / "dataset.json")

@@ -62,6 +62,18 @@ def test_a_resumed_run_takes_its_own_settings(tmp_path):
     assert train(output=tmp_path).build_config(2).seed == 0
 
 
+def test_another_preset_than_that_of_a_file_with_all_its_values_is_refused(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(format_config(build_config({"preset": "cpu-small"})))
+    with pytest.raises(
+        ConfigError, match=r"--preset small found, 'cpu-small' expected, because .*run\.toml sets backbone"
+    ):
+        train("--preset", "small", config=file).build_config(2)
+    assert train("--preset", "cpu-small", config=file).build_config(2).preset == "cpu-small"
+    file.write_text('preset = "cpu-small"\nseed = 3\n')
+    assert train("--preset", "small", config=file).build_config(2) == build_config({"preset": "small", "seed": 3})
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -82,6 +94,24 @@ def test_a_fault_in_the_file_names_the_file(content, words, tmp_path):
 def test_a_value_out_of_range_is_said_of_the_flags():
     with pytest.raises(ConfigError, match=r"trainer\.max_steps = -1 found in the flags"):
         train("--trainer.max-steps", "-1").build_config(2)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"seed": -1}, "seed = -1 found .*greater than or equal to 0"),
+        ({"seed": 2**32}, "seed = 4294967296 found .*less than 4294967296"),
+        ({"data": {"patch": (0, 0)}}, r"data\.patch\.0 = 0 found .*greater than or equal to 1"),
+        ({"data": {"patch": (-5, 4)}}, r"data\.patch\.0 = -5 found"),
+        ({"data": {"spacing": (1.0, 0.0)}}, r"data\.spacing\.1 = 0\.0 found .*greater than 0"),
+        ({"backbone": {"channels": (16,)}}, r"backbone\.channels = \(16,\) found .*at least 2 items"),
+        ({"backbone": {"channels": ()}}, r"backbone\.channels = \(\) found .*at least 2 items"),
+        ({"backbone": {"channels": (0, 8)}}, r"backbone\.channels\.0 = 0 found"),
+    ],
+)
+def test_numbers_that_no_run_can_use_are_refused(values, words):
+    with pytest.raises(ConfigError, match=words):
+        build_config(values)
 
 
 def test_every_option_has_a_flag_and_an_explanation(capsys):

@@ -39,9 +39,16 @@ def test_ctrl_c_is_one_line(failing, capsys):
     assert capsys.readouterr().err == "umanet: Interrupted. Nothing half-written was left.\n"
 
 
-def test_a_full_disk_is_one_line(failing, capsys):
-    assert failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.csv")) == 2
-    assert capsys.readouterr().err == "umanet: run/metrics.csv cannot be written: No space left on device. Make room.\n"
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, "written: No space left on device. Free some space or choose another place."),
+        (errno.EACCES, "read or written: Permission denied. Check the permissions or choose another place."),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(failing, capsys, number, expected):
+    assert failing(OSError(number, os.strerror(number), "run/metrics.csv")) == 2
+    assert capsys.readouterr().err == f"umanet: run/metrics.csv cannot be {expected}\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("ours"), OSError(errno.EIO, "ours")])

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -203,6 +205,29 @@ def test_a_layout_that_does_not_fit_is_explained(tmp_path, spoil, message):
     lay_out(tmp_path)
     spoil(tmp_path)
     with pytest.raises(DatasetError, match=message):
+        folder.index(tmp_path)
+
+
+def test_new_images_are_indexed_where_classes_are_given(tmp_path):
+    lay_out(tmp_path, annotators=())
+    with pytest.raises(DatasetError, match="nobody annotated give --classes"):
+        folder.index(tmp_path)
+    classes = [ClassDefinition(name="background", values=(0,)), ClassDefinition(name="disc", values=(255,))]
+    index = folder.index(tmp_path, classes=classes, fractions={"train": 0.5, "test": 0.5})
+    write_index(index, tmp_path / "dataset.json")
+    assert read_index(tmp_path / "dataset.json") == index
+    assert [(case.id, case.annotations, case.split) for case in index.cases] == [("a", {}, None), ("b", {}, None)]
+    assert (index.annotators, index.classes) == ((), tuple(classes))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    lay_out(tmp_path)
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DatasetError, match=r"The folder .*annotations cannot be read: Permission denied\. Check the"):
         folder.index(tmp_path)
 
 

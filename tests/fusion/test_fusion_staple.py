@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from umanet.fusion import majority_vote, staple
+from umanet.fusion.staple import OneClassWarning
 
 
 def annotate(shape, annotators, classes, seed):
@@ -114,9 +115,10 @@ def test_many_annotators_do_not_underflow():
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_class_everywhere_is_the_result_without_a_warning(label):
+def test_one_class_everywhere_is_the_result_with_a_warning(label):
     annotations = np.full((3, 4, 4), label, np.uint8)
-    probabilities, confusion = staple(annotations, all_present(annotations), 2)  # a warning would be an error
+    with pytest.warns(OneClassWarning, match=f"hold class {label} everywhere"):
+        probabilities, confusion = staple(annotations, all_present(annotations), 2)
     assert (probabilities[label] == 1).all()
     assert (confusion[:, label, label] == 1).all()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import write_discs
@@ -80,10 +81,43 @@ def test_written_files_hold_what_was_predicted(discs, tmp_path):
 
 def test_images_that_belong_to_no_data_set_are_predicted(discs):
     index, model = discs
-    (sample,) = samples_of_images(model, [index.cases[0].image[0]])
+    _, (sample,) = samples_of_images(model, [index.cases[0].image[0]])
     assert sample.case == "disc0"
     known = predict_case(model, read_case(index.cases[0], index)).probabilities
     assert torch.equal(predict_case(model, sample).probabilities, known)
+
+
+def save(path, *channels):
+    values = np.stack([np.full((8, 8), value, np.uint8) for value in channels], 2)
+    Image.fromarray(values.squeeze()).save(path)
+    return path
+
+
+def of_channels(discs, count):
+    _, model = discs
+    return replace(model, task=replace(model.task, spatial_dims=2, channels=tuple("abc"[:count])))
+
+
+def test_files_of_one_channel_are_grouped_into_cases(discs, tmp_path):
+    files = [save(tmp_path / f"p{case}_{channel:04}.png", channel) for channel in (1, 0) for case in (2, 1)]
+    cases, samples = samples_of_images(of_channels(discs, 2), files)
+    assert [case.id for case in cases] == ["p1", "p2"]
+    assert [sample.image[:, 0, 0].tolist() for sample in samples] == [[0, 1], [0, 1]]
+    with pytest.raises(TaskError, match=r"1 files found for case 'p2' \(p2_0001\.png\), 2 expected, one per channel"):
+        samples_of_images(of_channels(discs, 2), [files[0], files[1], files[3]])
+
+
+def test_numbered_files_with_all_channels_are_cases_of_their_own(discs, tmp_path):
+    files = [save(tmp_path / f"photo_{number:04}.png", 1, 2, 3) for number in range(3)]
+    assert [case.id for case in samples_of_images(of_channels(discs, 3), files)[0]] == [path.stem for path in files]
+    grey = [save(tmp_path / f"grey_{number:04}.png", 1) for number in range(3)]
+    assert [case.id for case in samples_of_images(of_channels(discs, 1), grey)[0]] == [path.stem for path in grey]
+
+
+def test_no_annotation_is_held_in_memory_to_predict(discs):
+    index, model = discs
+    _, samples = samples_of_index(model, index, "validation")
+    assert [len(sample.annotations) for sample in samples] == [0, 0]
 
 
 def test_a_folder_in_use_is_not_overwritten(discs, tmp_path):

@@ -73,6 +73,34 @@ def test_a_run_logs_every_term_and_the_validation_in_a_row_per_epoch(run):
     assert all(0 <= float(row["validation/soft_dice"]) <= 1 for row in rows)
 
 
+def test_an_epoch_that_is_cut_short_is_validated_and_may_be_the_best(index, tmp_path, monkeypatch):
+    scores = iter([0.1] * 4 + [0.9] * 2)
+    monkeypatch.setattr("umanet.training.module.soft_dice", lambda *arguments: next(scores))
+    run = train(short_config("majority", max_steps=5), index, tmp_path / "run")
+    assert [row["step"] for row in metrics_of(run)] == ["2", "4", "5"]
+    assert [round(float(row["validation/soft_dice"]), 3) for row in metrics_of(run)] == [0.1, 0.1, 0.9]
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 5
+    assert next(scores, None) is None
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(index, tmp_path, monkeypatch):
+    from umanet.methods.fused_target import FusedTarget
+
+    loss = FusedTarget.loss
+
+    def breaks(self, batch, progress):
+        terms = loss(self, batch, progress)
+        return {name: term * float("nan") for name, term in terms.items()} if progress > 0.4 else terms
+
+    monkeypatch.setattr(FusedTarget, "loss", breaks)
+    with pytest.raises(
+        RunError, match=r"A loss of nan found \(segmentation\), .* at step 4 of 6\. Train with a smaller"
+    ):
+        train(short_config("majority"), index, tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert not (tmp_path / "run" / "model.json").exists()
+
+
 def test_the_same_seed_gives_the_same_weights(run, index, tmp_path):
     again = train(short_config(), index, tmp_path / "again")
     torch.testing.assert_close(weights(again), weights(run), rtol=0, atol=0, equal_nan=True)

@@ -60,8 +60,11 @@ class Import:
         write_index(found, self.output)
         say(f"{len(found.cases)} cases ({found.spatial_dims}D), {len(found.annotators)} annotators, in {self.output}.")
         say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")
-        say(describe_splits(found))
-        next_step("check", self.output)
+        if any(case.annotations or case.truth for case in found.cases):
+            say(describe_splits(found))
+            next_step("check", self.output)
+        else:
+            next_step("predict", "RUN", self.output, "-o", "predictions")
 
 
 def parse_classes(texts: tuple[str, ...]) -> "list[ClassDefinition] | None":

@@ -1,6 +1,5 @@
 """Command lines to commands; what is wrong with one is said in a line."""
 
-import difflib
 import io
 import re
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, did_you_mean
 
 # tyro draws with lines, or with hyphens where the terminal's encoding has none.
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -50,12 +49,12 @@ def one_line(box: str, called: str) -> str:
     near = next((flag for part in others for flag in FLAG.findall(part)), None) if "Unrec" in message else None
     unknown = re.search(r"options: ([\w-]+)$", message)
     known = re.search(r"Available subcommands: (.+)", others[0], re.DOTALL)
+    hint = f" Did you mean {near!r}?" if near else ""
     if near is None and unknown and known:
         commands = re.findall(r"[\w-]+", known[1])
-        near = next(iter(difflib.get_close_matches(unknown[1], commands, n=1)), None)
-        message += "" if near else f", expected one of {', '.join(commands)}"
+        hint = did_you_mean(unknown[1], commands)
+        message += "" if hint else f", expected one of {', '.join(commands)}"
     program = called if "subcommand" not in box else called.split()[0]
-    hint = f" Did you mean {near}?" if near else ""
     return f"{' '.join(message.split()).rstrip('.')}.{hint} See {program} --help."
 
 

@@ -22,7 +22,7 @@ class Predict:
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
     """A trained run."""
     inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET|IMAGE...")]
-    """A dataset.json, or image files."""
+    """A dataset.json, or image files; of several channels, one file with all, or CASE_0000, CASE_0001 and so on."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """A new folder for what is predicted."""
     split: str | None = None
@@ -62,4 +62,5 @@ class Predict:
             raise ConfigError(f"--split {self.split} found with images, a dataset.json expected. Leave --split out.")
         if not self.inputs:
             raise ConfigError("No image found, image files or a dataset.json expected after the run. Name some.")
-        return len(self.inputs), samples_of_images(model, list(self.inputs))
+        cases, samples = samples_of_images(model, list(self.inputs))
+        return len(cases), samples

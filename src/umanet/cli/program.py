@@ -19,11 +19,13 @@ from umanet.cli.predict import Predict
 from umanet.cli.simulate import Simulate
 from umanet.cli.terminal import quiet_others, say
 from umanet.cli.train import Train
+from umanet.data.files import what_to_do
 from umanet.errors import UmanetError
 
 FAILED = 2
 """Exit code of everything that a user can mend, and of Ctrl-C."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 Commands = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -72,9 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NO_ROOM | NO_PERMISSION:
             raise
-        return _fail(f"{error.filename or 'The output'} cannot be written: {error.strerror}. Make room.")
+        # Which of the two it was, the system does not say.
+        failed = "written" if error.errno in NO_ROOM else "read or written"
+        return _fail(f"{error.filename or 'The output'} cannot be {failed}: {error.strerror}. {what_to_do(error)}.")
 
 
 DESCRIPTION = """Medical image segmentation learned from several annotations per image.

@@ -7,8 +7,8 @@ import tyro
 from umanet.cli.model import check_device
 from umanet.cli.overrides import ConfigFlags
 from umanet.cli.terminal import next_step, progress, say
-from umanet.config import RunConfig, build_config, merge, read_toml
-from umanet.errors import DatasetError
+from umanet.config import PRESETS, PRESETS_3D, RunConfig, build_config, merge, read_toml
+from umanet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from umanet.data.index import DatasetIndex
@@ -34,11 +34,14 @@ class Train:
         from umanet.data.index import read_index
         from umanet.training import train
         from umanet.training.progress import StepReports
+        from umanet.training.run_folder import find_checkpoint, is_finished
 
         index = read_index(self.dataset)
         config = self.build_config(index.spatial_dims)
         check_device(config.device)
-        if not self.skip_check:
+        # First: reading every file takes long.
+        find_checkpoint(self.output, self.resume)
+        if not self.skip_check and not is_finished(self.output):
             _refuse_errors(index, self.dataset)
         with progress("Training") as report:
             train(config, index, self.output, resume=self.resume, callbacks=[StepReports(report)])
@@ -53,7 +56,24 @@ class Train:
             file = self.output / "run.toml"
         values: dict[str, Any] = {} if file is None else read_toml(file)
         build_config(values, spatial_dims, str(file))
+        _refuse_two_presets(values, self.options, file)
         return build_config(merge(values, self.options), spatial_dims, "the flags")
+
+
+def _refuse_two_presets(values: dict[str, Any], options: dict[str, Any], file: Path | None) -> None:
+    """Raises: ConfigError: The file's values would leave nothing of the preset that a flag names."""
+    before, now = values.get("preset"), options.get("preset")
+    if before is None or now is None or now == before:
+        return
+    presets = (*PRESETS.values(), *PRESETS_3D.values())
+    sizes = {(part, key) for preset in presets for part, changed in preset.items() for key in changed}
+    kept = [f"{part}.{key}" for part, key in sorted(sizes) if key in values.get(part, {})]
+    if kept:
+        more = f" and {len(kept) - 1} more values" if len(kept) > 1 else ""
+        raise ConfigError(
+            f"--preset {now} found, {before!r} expected, because {file} sets {kept[0]}{more} that a preset sets. Leave "
+            "--preset out, or start from a file that holds only your changes."
+        )
 
 
 def _refuse_errors(index: "DatasetIndex", path: Path) -> None:

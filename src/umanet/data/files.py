@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written beside their place, flushed to the disk, then moved in."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -65,9 +66,11 @@ def new_folder(folder: Path) -> Path:
 
 @contextmanager
 def whole_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder beside ``output`` to write to; it becomes ``output`` when the block succeeds.
+    """A folder to write to, which is ``output`` when the block succeeds.
 
-    Whatever ends the block early, Ctrl-C included, leaves nothing behind.
+    A new ``output`` appears whole: it is written beside its place. An empty one that exists (a mount point perhaps,
+    which cannot be replaced) is written into; write the file that says that all is there last. Whatever ends the block
+    early, Ctrl-C included, leaves ``output`` as it was.
 
     Raises:
         OutputError: ``output`` holds something, or cannot be written to.
@@ -75,27 +78,46 @@ def whole_folder(output: Path) -> Iterator[Path]:
     output = output.resolve()
     existed = output.exists()
     new_folder(output)
+    place = output
     try:
-        place = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".writing-{output.name}-"))
-        place.chmod(output.stat().st_mode)
-        try:
-            yield place
+        if not existed:
+            place = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".writing-{output.name}-"))
+            place.chmod(output.stat().st_mode)
+        yield place
+        if not existed:
             output.rmdir()
             place.rename(output)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
     except BaseException as error:
-        if not existed and output.is_dir() and not any(output.iterdir()):
-            output.rmdir()
+        _clear(place)
+        if not existed:
+            for folder in {place, output}:
+                with suppress(OSError):  # not there, or somebody else's by now
+                    folder.rmdir()
         if isinstance(error, OSError):
             raise _cannot_write(output, error) from None
         raise
 
 
+def what_to_do(error: OSError) -> str:
+    """The end of a message about a file that the system refuses to read or to write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space or choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Check the permissions or choose another place"
+    return "Choose another place"
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{path} could not be written: {error.strerror or error}. Free some space or choose another place; "
-        "nothing half-written was left."
+        f"{path} could not be written: {error.strerror or error}. {what_to_do(error)}; nothing half-written was left."
     )
 
 

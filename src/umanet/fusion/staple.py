@@ -1,6 +1,7 @@
 """STAPLE: a fusion that estimates how well each annotator performs and weights the votes accordingly."""
 
 import logging
+import warnings
 
 import numpy as np
 from jaxtyping import Float64
@@ -10,6 +11,11 @@ from umanet.fusion.patterns import Fused, VotePatterns, count_patterns
 
 LOG_OF_ZERO = -1e300
 """Stands for minus infinity: finite, so that its product with zero is zero and not NaN."""
+
+
+class OneClassWarning(UserWarning):
+    """All present annotations hold one class everywhere. Right, and rarely meant."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +51,9 @@ def staple(
     Raises:
         AnnotationError: The annotations are unusable, or none is present.
 
+    Warns:
+        OneClassWarning: All present annotations hold one class everywhere (all empty, say); the result is it.
+
     Reference:
         Warfield, Zou, Wells: Simultaneous Truth and Performance Level Estimation (STAPLE): An Algorithm for
         the Validation of Image Segmentation. IEEE Transactions on Medical Imaging 23(7), 2004.
@@ -52,6 +61,12 @@ def staple(
     """
     patterns = count_patterns(annotations, present, num_classes)
     votes = patterns.counts @ patterns.votes
+    if np.count_nonzero(votes) == 1:
+        warnings.warn(
+            f"All present annotations hold class {votes.argmax()} everywhere: nothing for STAPLE to learn.",
+            OneClassWarning,
+            stacklevel=2,
+        )
     log_prior = _log_of(votes / votes.sum())
     probabilities = patterns.votes / len(patterns.annotators)
     confusion = np.full(1, np.inf)

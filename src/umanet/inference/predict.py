@@ -1,5 +1,7 @@
 """Label maps, probabilities and entropy for images, in the images' own geometry and file type."""
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from umanet.data.formats import stem_of
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
+from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, TaskError
 from umanet.inference.model_file import Model, check_task
@@ -96,13 +99,44 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
         raise DatasetError(
             f"No case found in split {split!r} of {index.name!r}. Choose another split or leave --split out."
         )
-    return cases, (read_case(replace(case, annotations={}, truth=None), index) for case in cases)
+    bare = index.model_copy(update={"annotators": ()})  # no room for annotations either
+    return cases, (read_case(replace(case, annotations={}, truth=None), bare) for case in cases)
 
 
-def samples_of_images(model: Model, images: list[Path]) -> Iterable[Sample]:
-    """Samples of image files that belong to no data set; every file holds all channels of one case."""
-    task = model.task
-    for path in images:
-        image, geometry = read_image((path,), task.spatial_dims)
+def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Iterable[Sample]]:
+    """Image files that belong to no data set as cases, and their samples, read when they are asked for.
+
+    A file holds all channels of a case; or, where the model has several and the first file has fewer, one channel,
+    named as in a data set: ``CASE_0000``, ``CASE_0001`` and so on.
+
+    Raises:
+        TaskError: A case lacks channels.
+        ImageError: The first file cannot be read.
+    """
+    spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
+    cases = [Case(stem_of(path), (path,)) for path in images]
+    named = all(re.fullmatch(CHANNEL, case.id) for case in cases)
+    if channels > 1 and named and len(read_image(images[:1], spatial_dims)[0]) < channels:
+        cases = _by_channel(images, channels)
+
+    def sample(case: Case) -> Sample:
+        image, geometry = read_image(case.image, spatial_dims)
         nobody = torch.zeros((0, *geometry.shape), dtype=torch.uint8)
-        yield Sample(stem_of(path), torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)
+        return Sample(case.id, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)
+
+    return cases, map(sample, cases)
+
+
+def _by_channel(images: list[Path], channels: int) -> list[Case]:
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(images, key=stem_of):
+        match = re.fullmatch(CHANNEL, stem_of(path))
+        assert match is not None
+        files[match["case"]].append(path)
+    for case, paths in files.items():
+        if len({stem_of(path) for path in paths}) != channels or len(paths) != channels:
+            raise TaskError(
+                f"{len(paths)} files found for case {case!r} ({', '.join(path.name for path in paths)}), {channels} "
+                "expected, one per channel, as the model was trained with. Name them all."
+            )
+    return [Case(case, tuple(paths)) for case, paths in files.items()]

@@ -1,5 +1,6 @@
 """The baselines: fuse the annotations first, then learn the result as if it were the truth."""
 
+import warnings
 from functools import partial
 from typing import final
 
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from umanet.config import RunConfig
 from umanet.fusion import FUSIONS, fusion_options
+from umanet.fusion.staple import OneClassWarning
 from umanet.losses import segmentation_loss
 from umanet.methods.method import Method
 from umanet.models import Backbone, Predictor
@@ -45,7 +47,9 @@ class FusedTarget(Method):
         fuse = FUSIONS[self.fusion]
         if self.target_depends_on_epoch:
             fuse = partial(fuse, seed=self.seed, epoch=epoch, case=sample.case)
-        fused, _ = fuse(sample.annotations.numpy(), sample.present.numpy(), self.num_classes, **self.options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OneClassWarning)  # legal, and in training noise
+            fused, _ = fuse(sample.annotations.numpy(), sample.present.numpy(), self.num_classes, **self.options)
         return torch.from_numpy(fused)
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from umanet.config import DataOptions, TrainerOptions
+from umanet.errors import RunError
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import Method
 from umanet.metrics import soft_dice
@@ -25,6 +26,7 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.method.loss(batch, self.global_step / self.options.max_steps)
         total = torch.stack(list(terms.values())).sum()
+        self._refuse_no_number(total, terms)
         self.log_dict(
             {f"loss/{name}": term.detach() for name, term in terms.items()} | {"loss/total": total.detach()},
             on_step=False,
@@ -32,6 +34,20 @@ class TrainingModule(pl.LightningModule):
             batch_size=len(batch.image),
         )
         return total
+
+    def _refuse_no_number(self, total: Tensor, terms: dict[str, Tensor]) -> None:
+        if not total.isfinite():
+            bad = [name for name, term in terms.items() if not term.isfinite()] or ["total"]
+            raise RunError(
+                f"A loss of {float(total.detach())} found ({', '.join(bad)}), a finite one expected, at step "
+                f"{self.global_step + 1} of {self.options.max_steps}. Train with a smaller --trainer.learning-rate, or "
+                "with --trainer.precision 32. A checkpoint that had been written is kept."
+            )
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.global_step >= self.options.max_steps:
+            # An epoch that is cut short here is then validated too; there is nothing left to stop.
+            self.trainer.should_stop = True
 
     def validation_step(self, sample: Sample, batch_idx: int) -> None:
         """Soft Dice (RIGA thresholds) of a held-out case against its annotations, on the working grid."""

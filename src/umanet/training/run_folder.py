@@ -13,6 +13,7 @@ from umanet.config import RunConfig, format_config, read_config
 from umanet.data.files import replace_file
 from umanet.data.index import DatasetIndex
 from umanet.errors import Interrupted, RunError
+from umanet.inference.model_file import DESCRIPTION
 from umanet.training.checkpoints import FOLDER, LAST
 
 CONFIG, DATA = "run.toml", "data.sha256"
@@ -45,6 +46,11 @@ def find_checkpoint(run: Path, resume: Resume) -> Path | None:
             "--output."
         )
     return last if resume != "never" and last.exists() else None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the run's model is released: that is done last."""
+    return (run / DESCRIPTION).exists()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
 from umanet.grading import warn_if_blind
-from umanet.inference.model_file import DESCRIPTION, save_model
+from umanet.inference.model_file import save_model
 from umanet.inference.tiles import half_on_cuda
 from umanet.methods import build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
@@ -32,6 +32,7 @@ from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.run_folder import (
     Resume,
     find_checkpoint,
+    is_finished,
     record,
     refuse_other_config,
     refuse_other_data,
@@ -78,7 +79,7 @@ def train(
     if checkpoint is not None:
         refuse_other_config(run, config, index.spatial_dims)
         refuse_other_data(run, index)
-        if (run / DESCRIPTION).exists():
+        if is_finished(run):
             return run
     pl.seed_everything(config.seed, verbose=False)
     method = build_method(index.task, config)

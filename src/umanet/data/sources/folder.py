@@ -43,7 +43,8 @@ def index(
     Args:
         root: Holds the folders that the next three name.
         images: One file per case, or one per channel, ``<case>_0000.png``, ``<case>_0001.png`` and so on.
-        annotations: A folder per annotator; may be absent where there is a truth.
+        annotations: A folder per annotator; may be absent where there is a truth, or where classes are given: then
+            these are new images, without splits.
         truth: Files named as annotations; may be absent.
         image_pattern: Regular expression that file names without type match in full, with a group ``case`` and
             perhaps a group ``channel``. Default: the whole name, or nnU-Net's channels where every name is so.
@@ -66,10 +67,11 @@ def index(
         raise DatasetError(f"{kind} found at {root}, the folder of the raw data expected. Check the path.")
     drawn = _annotations(root / annotations, annotation_pattern)
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
-    if not drawn and not known:
+    if not drawn and not known and not classes:
         raise DatasetError(
             f"Neither {annotations}/<annotator>/ nor {truth}/ with files found in {root}, one of them expected. Lay "
-            "the files out so, or name your folders with --annotations and --truth."
+            "the files out so, or name your folders with --annotations and --truth. For new images that nobody "
+            "annotated give --classes, those of the model."
         )
     annotated = set(known).union(*drawn.values())
     channels = _images(root / images, image_pattern, annotated)
@@ -100,7 +102,8 @@ def index(
         annotators_are_identified=annotators_are_identified,
         cases=tuple(cases),
     )
-    return result if fractions is None else split_index(result, fractions, seed)
+    new = not drawn and not known
+    return result if new or fractions is None else split_index(result, fractions, seed)
 
 
 def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDefinition, ...]:
@@ -228,4 +231,9 @@ def _channel_names(count: int) -> tuple[str, ...]:
 
 def _listed(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder} cannot be read: {error.strerror}. Check the path and the permissions."
+        ) from None
