@@ -9,6 +9,8 @@ from umanet.metrics.overlap import (
     iou,
     iou_per_class,
     mean_dice_over_annotators,
+    personalised_dice,
+    qubiq_score,
     soft_dice,
     soft_iou,
 )
@@ -23,6 +25,8 @@ __all__ = [
     "iou",
     "iou_per_class",
     "mean_dice_over_annotators",
+    "personalised_dice",
+    "qubiq_score",
     "soft_dice",
     "soft_iou",
 ]
