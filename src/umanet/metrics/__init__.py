@@ -2,6 +2,13 @@
 
 from umanet.metrics.calibration import brier_score, expected_calibration_error
 from umanet.metrics.detection import auroc
+from umanet.metrics.distribution import (
+    dice_match,
+    dice_max,
+    distribution_scores,
+    generalized_energy_distance,
+    hungarian_matched_iou,
+)
 from umanet.metrics.interval import bootstrap_interval
 from umanet.metrics.overlap import (
     dice,
@@ -20,8 +27,13 @@ __all__ = [
     "bootstrap_interval",
     "brier_score",
     "dice",
+    "dice_match",
+    "dice_max",
     "dice_per_class",
+    "distribution_scores",
     "expected_calibration_error",
+    "generalized_energy_distance",
+    "hungarian_matched_iou",
     "iou",
     "iou_per_class",
     "mean_dice_over_annotators",
