@@ -19,10 +19,13 @@ from umanet.metrics import (
     iou,
     iou_per_class,
     mean_dice_over_annotators,
+    personalised_dice,
+    qubiq_score,
     soft_dice,
     soft_iou,
 )
 from umanet.metrics.arrays import annotations_present, require_shape, to_mask, to_probability
+from umanet.metrics.overlap import BLOCK, QUBIQ_TENTHS, require_labels, shared_voxels
 
 RNG = np.random.default_rng(3)
 SHAPES = [(16, 16), (6, 7, 5), (1,), (1, 1)]
@@ -153,12 +156,99 @@ def test_soft_overlap_is_bounded_perfect_for_the_mean_and_blind_to_the_order_of_
             assert metric(annotations.mean(axis=0), annotations) == 1
 
 
+@pytest.mark.parametrize("shape", [(9, 8), (4, 3, 5), (1,)])
+@pytest.mark.parametrize("number", range(1, 8))
+def test_the_qubiq_score_is_that_of_a_pass_per_threshold(number, shape):
+    annotations = RNG.random((number, *shape)) < RNG.random(shape)
+    for probability in (RNG.random(shape, np.float32), np.round(RNG.random(shape), 1)):
+        expected = plain_soft(probability, annotations, "dice", QUBIQ_TENTHS, ">=")
+        assert qubiq_score(probability, annotations) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("number", range(3, 8))
+def test_the_qubiq_score_counts_a_tie_with_a_threshold_as_passed(number):
+    for votes in range(number + 1):
+        passed = sum(Fraction(votes, number) >= Fraction(tenths, 10) for tenths in range(1, 10))
+        assert qubiq_score(np.ones(1), np.arange(number)[:, None] < votes) == pytest.approx(passed / 9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 7))
+def test_the_qubiq_score_is_bounded_and_blind_to_the_order_of_annotators(data, number):
+    annotations = data.draw(hnp.arrays(bool, (number, 3, 4)))
+    probability = data.draw(hnp.arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)))
+    order = list(data.draw(st.permutations(range(number))))
+    assert 0 <= qubiq_score(probability, annotations) <= 1
+    assert qubiq_score(probability, annotations) == qubiq_score(probability, annotations[order])
+    assert qubiq_score(annotations[0], annotations[:1]) == 1
+
+
+@pytest.mark.parametrize("noisy", [0.01, 0.99])
+def test_a_large_image_of_several_blocks_is_counted_once(noisy):
+    size = 2 * BLOCK + 5
+    plain, doubtful = np.arange(size) % 3 == 0, RNG.random(size) < noisy
+    annotations = np.where(doubtful, RNG.random((3, size)) < 0.5, plain)
+    probability = np.where(doubtful, RNG.random(size, np.float32), plain.astype(np.float32))
+    expected = [dice(probability >= np.float32(k / 10), annotations.sum(axis=0) >= np.ceil(0.3 * k)) for k in (4, 8)]
+    found = soft_dice(probability, annotations, tenths=(4, 8), comparison=">=")
+    assert found == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_more_annotators_than_fit_a_byte_are_counted():
+    annotations, probability = RNG.random((300, 5, 5)) < RNG.random((5, 5)), RNG.random((5, 5))
+    expected = plain_soft(probability, annotations, "dice", QUBIQ_TENTHS, ">=")
+    assert qubiq_score(probability, annotations) == pytest.approx(expected)
+    assert shared_voxels(annotations)[0, 299] == np.count_nonzero(annotations[0] & annotations[299])
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (3, 4, 5), (1,), (2 * BLOCK + 3,)])
+def test_voxels_shared_by_pairs_are_those_of_a_double_loop(shape):
+    first, second = RNG.random((4, *shape)) < 0.3, RNG.random((3, *shape)) < 0.8
+    together = np.concatenate([first, second])
+    together[0], together[1] = False, True
+    expected = [[np.count_nonzero(a & b) for b in together] for a in together]
+    assert shared_voxels(together[:4], together[4:]).tolist() == expected
+    assert (shared_voxels(together[1:2].repeat(2, axis=0)) == np.prod(shape)).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_personalised_dice_pairs_every_annotator_with_their_own_prediction(shape):
+    predictions, annotations = RNG.random((4, *shape)) < 0.5, RNG.random((4, *shape)) < 0.5
+    predictions[0] = annotations[0] = False
+    present = np.array([True, False, True, True])
+    expected = np.mean([plain_overlap(predictions[r], annotations[r], "dice") for r in (0, 2, 3)])
+    assert personalised_dice(predictions, annotations, present) == pytest.approx(expected)
+    annotations[1], predictions[1] = True, False
+    assert personalised_dice(predictions, annotations, present) == pytest.approx(expected)
+    assert personalised_dice(annotations, annotations) == 1
+    order = [2, 0, 3, 1]
+    moved = personalised_dice(predictions[order], annotations[order], present[order])
+    assert moved == pytest.approx(expected)
+
+
+def test_the_personalised_dice_tells_annotators_apart():
+    annotations = np.array([[True, True, False], [False, False, True]])
+    assert personalised_dice(annotations[::-1], annotations) == 0
+
+
+def test_a_personalised_dice_of_anonymous_annotators_is_refused():
+    masks = np.ones((2, 3), bool)
+    with pytest.raises(AnnotationError, match=r"Anonymous annotators found.*Use mean_dice_over_annotators"):
+        personalised_dice(masks, masks, identified=False)
+
+
+def test_labels_that_are_no_integers_are_refused():
+    with pytest.raises(AnnotationError, match=r"Labels of type bool found.*astype\(int\)"):
+        require_labels(np.array([True]), 2)
+
+
 def test_an_absent_annotator_changes_no_overlap():
     annotations, probability = RNG.random((4, 8, 8)) < 0.5, RNG.random((8, 8))
     present = np.array([True, False, True, True])
     for metric, prediction in (
         (soft_dice, probability),
         (soft_iou, probability),
+        (qubiq_score, probability),
         (mean_dice_over_annotators, probability > 0.5),
     ):
         expected = metric(prediction, annotations[present])
@@ -168,7 +258,9 @@ def test_an_absent_annotator_changes_no_overlap():
 
 def test_nothing_predicted_and_nothing_annotated_is_one():
     empty = np.zeros((3, 5, 5), bool)
-    assert soft_dice(np.zeros((5, 5)), empty) == soft_iou(np.zeros((5, 5)), empty) == 1.0
+    for metric in (soft_dice, soft_iou, qubiq_score):
+        assert metric(np.zeros((5, 5)), empty) == 1.0
+    assert personalised_dice(empty, empty) == 1.0
     assert mean_dice_over_annotators(empty[0], empty) == 1.0
     assert soft_dice(np.ones((5, 5)), empty) == mean_dice_over_annotators(~empty[0], empty) == 0.0
 

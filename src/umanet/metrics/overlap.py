@@ -7,7 +7,7 @@ read a mean over cases next to the number of such cases.
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 
 from umanet.errors import AnnotationError
 from umanet.metrics.arrays import (
@@ -24,6 +24,12 @@ Comparison = Literal[">", ">="]
 RIGA_TENTHS = (1, 3, 5, 7, 9)
 """Thresholds of the soft Dice on the RIGA data set: 0.1, 0.3, 0.5, 0.7, 0.9."""
 
+QUBIQ_TENTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+"""Thresholds of the QUBIQ challenge: 0.1, 0.2 ... 0.9."""
+
+BLOCK = 2**15
+"""Voxels counted at once: bounds the memory, and keeps intermediate numbers in the processor's cache."""
+
 
 def dice(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> float:
     """``2 |A & B| / (|A| + |B|)``, in [0, 1]; both empty 1, one empty 0.
@@ -31,7 +37,7 @@ def dice(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> flo
     Reference: L. R. Dice, "Measures of the Amount of Ecologic Association Between Species", Ecology 26, 1945.
         DOI 10.2307/1932409
     """
-    return float(_dice(*_sizes(prediction, truth)))
+    return float(dice_of_sizes(*_sizes(prediction, truth)))
 
 
 def iou(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> float:
@@ -40,21 +46,21 @@ def iou(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> floa
     Reference: P. Jaccard, "The Distribution of the Flora in the Alpine Zone", New Phytologist 11, 1912.
         DOI 10.1111/j.1469-8137.1912.tb05611.x
     """
-    return float(_iou(*_sizes(prediction, truth)))
+    return float(iou_of_sizes(*_sizes(prediction, truth)))
 
 
 def dice_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
     """``dice`` of every class of two label maps, background (index 0) included."""
-    return _dice(*_class_sizes(prediction, truth, num_classes))
+    return dice_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
 
 def iou_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
     """``iou`` of every class of two label maps, background (index 0) included."""
-    return _iou(*_class_sizes(prediction, truth, num_classes))
+    return iou_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
 
 def soft_dice(
@@ -82,7 +88,7 @@ def soft_dice(
     Reference: W. Ji et al., "Learning Calibrated Medical Image Segmentation via Multi-rater Agreement
         Modeling", CVPR 2021. DOI 10.1109/CVPR46437.2021.01216
     """
-    return float(_dice(*_level_sizes(probability, annotations, present, tenths, comparison)).mean())
+    return float(dice_of_sizes(*_level_sizes(probability, annotations, present, tenths, comparison)).mean())
 
 
 def soft_iou(
@@ -94,7 +100,23 @@ def soft_iou(
     comparison: Comparison = ">",
 ) -> float:
     """As ``soft_dice``, with ``iou`` at every threshold."""
-    return float(_iou(*_level_sizes(probability, annotations, present, tenths, comparison)).mean())
+    return float(iou_of_sizes(*_level_sizes(probability, annotations, present, tenths, comparison)).mean())
+
+
+def qubiq_score(
+    probability: Float[Any, "*spatial"] | Bool[Any, "*spatial"],
+    annotations: Bool[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None = None,
+) -> float:
+    """Mean over ``t = 0.1, 0.2 ... 0.9`` of ``dice([p >= t], [m >= t])``, ``m`` the mean of the annotations.
+
+    In [0, 1]: ``soft_dice`` with nine thresholds that belong to the masks. The challenge takes the mean over the
+    cases of a task, then over tasks; scores that used bands ``t <= m < t + 0.1`` are far lower.
+
+    Reference: H. B. Li et al., "QUBIQ: Uncertainty Quantification for Biomedical Image Segmentation
+        Challenge", 2024. DOI 10.48550/arXiv.2405.18435
+    """
+    return soft_dice(probability, annotations, present, tenths=QUBIQ_TENTHS, comparison=">=")
 
 
 def mean_dice_over_annotators(
@@ -106,15 +128,87 @@ def mean_dice_over_annotators(
     mask = to_mask(prediction)
     masks = annotations_present(annotations, present, mask.shape).reshape(-1, mask.size)
     shared = np.count_nonzero(masks & mask.ravel(), axis=1)
-    return float(_dice(shared, np.count_nonzero(mask), np.count_nonzero(masks, axis=1)).mean())
+    return float(dice_of_sizes(shared, np.count_nonzero(mask), np.count_nonzero(masks, axis=1)).mean())
 
 
-def _dice(shared: Any, first: Any, second: Any) -> np.ndarray:
+def personalised_dice(
+    predictions: Bool[Any, "R *spatial"],
+    annotations: Bool[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None = None,
+    *,
+    identified: bool = True,
+) -> float:
+    """``(1/R) sum_r dice(prediction for annotator r, y_r)`` over the annotators present, in [0, 1].
+
+    Args:
+        predictions: What a method expects of each annotator. Those for absent annotators are not looked at.
+        annotations: In the same order.
+        present: Who annotated; None for all.
+        identified: False where an annotator's name is not one person across cases.
+
+    Raises:
+        AnnotationError: The annotators are not identified, none is present, or the arrays do not fit.
+
+    Reference: Y. Wu et al., "Diversified and Personalized Multi-rater Medical Image Segmentation", CVPR 2024.
+        DOI 10.48550/arXiv.2403.13417
+    """
+    if not identified:
+        raise AnnotationError(
+            "Anonymous annotators found, identified ones expected by a personalised Dice. "
+            "Use mean_dice_over_annotators or dice_match."
+        )
+    expected, masks = to_mask(predictions), to_mask(annotations)
+    require_shape(expected, masks.shape, "Predictions")
+    expected, masks = (annotations_present(x, present, masks.shape[1:]) for x in (expected, masks))
+    shared, first, second = (
+        np.count_nonzero(x.reshape(len(masks), -1), axis=1) for x in (expected & masks, expected, masks)
+    )
+    return float(dice_of_sizes(shared, first, second).mean())
+
+
+def dice_of_sizes(shared: Any, first: Any, second: Any) -> np.ndarray:
+    """``dice`` from the voxels that two masks share and the voxels of each; arrays broadcast."""
     return _ratio(2 * shared, first + second)
 
 
-def _iou(shared: Any, first: Any, second: Any) -> np.ndarray:
+def iou_of_sizes(shared: Any, first: Any, second: Any) -> np.ndarray:
+    """``iou`` from the voxels that two masks share and the voxels of each; arrays broadcast."""
     return _ratio(shared, first + second - shared)
+
+
+def shared_voxels(*stacks: Bool[np.ndarray, "_ *spatial"]) -> Int64[np.ndarray, "n n"]:
+    """Voxels that each two of all masks share, the stacks one after another; on the diagonal, the size of each.
+
+    One matrix product of the flattened masks, over the voxels where they differ: those where all or none are
+    set are counted once for all pairs.
+    """
+    flat = [stack.reshape(len(stack), -1) for stack in stacks]
+    number = sum(map(len, flat))
+    shared = np.zeros((number, number), np.int64)
+    for start in range(0, flat[0].shape[1], BLOCK):
+        masks = np.concatenate([stack[:, start : start + BLOCK] for stack in flat])
+        votes = count_votes(masks)
+        # Exact: no count of a block reaches 2^24, where single precision ends.
+        varying = masks[:, (votes > 0) & (votes < number)].astype(np.float32)
+        shared += (varying @ varying.T).astype(np.int64) + np.count_nonzero(votes == number)
+    return shared
+
+
+def require_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Refuse what is no class index.
+
+    Raises:
+        AnnotationError: Another dtype than integers, or a value outside 0 to ``num_classes - 1``.
+    """
+    if labels.dtype.kind not in "iu":
+        raise AnnotationError(
+            f"Labels of type {labels.dtype} found, integer class indices expected. Convert them: mask.astype(int)."
+        )
+    if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
+        raise AnnotationError(
+            f"Labels from {labels.min()} to {labels.max()} found, 0 to {num_classes - 1} expected. "
+            "Map file values to class indices first."
+        )
 
 
 def _ratio(part: Any, whole: Any) -> np.ndarray:
@@ -131,11 +225,7 @@ def _class_sizes(prediction: Any, truth: Any, num_classes: int) -> tuple[np.ndar
     first, second = to_numpy(prediction), to_numpy(truth)
     require_shape(first, second.shape, "A prediction")
     for labels in (first, second):
-        if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
-            raise AnnotationError(
-                f"Labels from {labels.min()} to {labels.max()} found, 0 to {num_classes - 1} expected. "
-                "Map file values to class indices first."
-            )
+        require_labels(labels, num_classes)
     pairs = first.astype(np.intp) * num_classes + second
     counts = np.bincount(pairs.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
     return counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
@@ -152,16 +242,41 @@ def _level_sizes(
     masks = annotations_present(annotations, present, p.shape)
     passes = np.greater if comparison == ">" else np.greater_equal
     levels, most = sorted(tenths), len(masks)
-    passed = np.zeros(p.shape, np.uint8)
-    for level in levels:
-        passed += passes(p, p.dtype.type(level / 10))
-    cells = passed.astype(np.intp) * (most + 1) + count_votes(masks)
-    shape = (len(levels) + 1, most + 1)
-    counts = np.bincount(cells.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-    predicted = np.arange(shape[0]) > np.arange(len(levels))[:, None]
-    annotated = passes(10 * np.arange(shape[1]), most * np.array(levels)[:, None])
+    thresholds = (np.array(levels) / 10).astype(p.dtype)
+    counts = _joint_histogram(p.ravel(), passes, thresholds, count_votes(masks).ravel(), most)
+    predicted = np.arange(len(counts)) > np.arange(len(levels))[:, None]
+    annotated = passes(10 * np.arange(most + 1), most * np.array(levels)[:, None])
     return (
         np.einsum("tp,pv,tv->t", predicted, counts, annotated),
         predicted @ counts.sum(axis=1),
         annotated @ counts.sum(axis=0),
     )
+
+
+def _joint_histogram(
+    p: Float[np.ndarray, " N"],
+    passes: np.ufunc,
+    thresholds: Float[np.ndarray, " T"],
+    votes: Integer[np.ndarray, " N"],
+    most: int,
+) -> Int64[np.ndarray, "T+1 V"]:
+    """Voxels by (how many thresholds the probability passes, votes)."""
+    shape = (len(thresholds) + 1, most + 1)
+    counts = np.zeros(shape[0] * shape[1], np.int64)
+    # The smallest integers that hold a cell's number: in bytes, several times faster than in 64 bits.
+    kind = np.min_scalar_type(counts.size).type
+    for start in range(0, p.size, BLOCK):
+        here, said = p[start : start + BLOCK], votes[start : start + BLOCK]
+        # Most voxels pass no threshold on either side, or all: then it pays to look no further at these.
+        outside = ~passes(here, thresholds[0]) & (said == 0)
+        inside = passes(here, thresholds[-1]) & (said == most)
+        between = ~(outside | inside)
+        if 2 * np.count_nonzero(between) < between.size:
+            counts[0] += np.count_nonzero(outside)
+            counts[-1] += np.count_nonzero(inside)
+            here, said = here[between], said[between]
+        passed = np.zeros(here.shape, np.uint8)
+        for threshold in thresholds:
+            passed += passes(here, threshold).view(np.uint8)
+        counts += np.bincount(passed.astype(kind) * kind(shape[1]) + said, minlength=counts.size)
+    return counts.reshape(shape)

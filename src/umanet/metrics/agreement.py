@@ -1,0 +1,265 @@
+"""How far annotators agree: with each other, beyond chance, and each with the consensus of the others.
+
+No truth is needed. What several cases say together comes from counts, which add up over cases; a mean of one
+number per case would weigh small and large cases alike, and leave out those where it is undefined.
+
+Background that everybody leaves empty raises every number except the Dice of a foreground class. Name a
+``region`` (``neighbourhood`` of the annotations, say), and state it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Integer
+
+from umanet.errors import AnnotationError
+from umanet.metrics.arrays import annotations_present, count_votes, require_shape, to_mask, to_numpy
+from umanet.metrics.overlap import BLOCK, dice_of_sizes, require_labels, shared_voxels
+
+
+@dataclass(frozen=True)
+class AgainstOthers:
+    """Every annotator against the consensus of the others, per class; NaN where undefined.
+
+    Attributes:
+        dice: In [0, 1]; both empty 1.
+        sensitivity: Share of the consensus that the annotator has. NaN where the consensus is empty.
+        specificity: Share of all else that the annotator leaves out. NaN where the consensus is everything.
+        bias: Volume of the annotator over that of the consensus: above 1 too large, below 1 too small. NaN where
+            the consensus is empty.
+    """
+
+    dice: Float64[np.ndarray, "R K"]
+    sensitivity: Float64[np.ndarray, "R K"]
+    specificity: Float64[np.ndarray, "R K"]
+    bias: Float64[np.ndarray, "R K"]
+
+
+def pairwise_dice(
+    annotations: Bool[Any, "R *spatial"], present: Bool[Any, " R"] | None = None
+) -> Float64[np.ndarray, "R R"]:
+    """``dice`` of every annotator with every other: symmetric, 1 on the diagonal, NaN for who is absent.
+
+    Raises:
+        AnnotationError: No annotator is present, or the masks are not boolean.
+    """
+    masks = to_mask(annotations)
+    shared = shared_voxels(annotations_present(masks, present, masks.shape[1:]))
+    sizes = shared.diagonal()
+    here = np.arange(len(masks)) if present is None else np.flatnonzero(to_mask(present))
+    matrix = np.full((len(masks), len(masks)), np.nan)
+    matrix[np.ix_(here, here)] = dice_of_sizes(shared, sizes[:, None], sizes)
+    return matrix
+
+
+def mean_over_pairs(matrix: Float[np.ndarray, "R R"]) -> float:
+    """Mean over pairs of different annotators of a symmetric matrix, NaN left out; NaN where there is no pair."""
+    values = matrix[np.triu_indices(len(matrix), k=1)]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def agreement_counts(
+    annotations: Integer[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None,
+    num_classes: int,
+    *,
+    region: Bool[Any, "*spatial"] | None = None,
+) -> Int64[np.ndarray, "R+1 K K"]:
+    """``[m, c, k]``: how often, where ``m`` annotate, one says class ``c`` and another one ``k``. Whole numbers.
+
+    All that kappa and alpha need. The counts of several cases add up, and so do those of patients drawn for a
+    bootstrap, if the cases have the same axis of annotators (absent ones included). Zeros for a lone annotator.
+
+    Args:
+        annotations: Labels ``(R, *S)``. Those of absent annotators may hold anything.
+        present: Who annotated; None for all.
+        num_classes: ``K``, background included.
+        region: Voxels that count; None for all.
+
+    Raises:
+        AnnotationError: No annotator is present, a label has no class, or the shapes differ.
+    """
+    labels, here, number = _flat_labels(annotations, present, num_classes, region)
+    both = np.zeros((num_classes, num_classes), np.int64)
+    for alike, differing in _blocks(labels, num_classes):
+        votes = _votes(differing, num_classes).astype(np.float64)
+        both += (votes @ votes.T).astype(np.int64) + np.diag(alike * len(here) ** 2)
+    # A vote makes no pair with itself. Rows sum to the votes for a class times the annotators.
+    counts = np.zeros((number + 1, num_classes, num_classes), np.int64)
+    counts[len(here)] = both - np.diag(both.sum(axis=1) // len(here))
+    return counts
+
+
+def fleiss_kappa(
+    annotations: Integer[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None,
+    num_classes: int,
+    *,
+    region: Bool[Any, "*spatial"] | None = None,
+) -> float:
+    """``(P - P_e) / (1 - P_e)``: 1 for full agreement, 0 for that of chance, negative below it.
+
+    ``P`` is the share of pairs of annotators that agree on a voxel, ``P_e = sum_k p_k^2`` with ``p_k`` the share
+    of all votes for class ``k``. Undefined with one annotator, or where only one class was voted for: NaN.
+    Arguments and errors as for ``agreement_counts``; for several cases, ``kappa_of_counts``.
+
+    Reference: J. L. Fleiss, "Measuring Nominal Scale Agreement Among Many Raters", Psychological Bulletin 76,
+        1971. DOI 10.1037/h0031619
+    """
+    return kappa_of_counts(agreement_counts(annotations, present, num_classes, region=region))
+
+
+def kappa_of_counts(counts: Int64[np.ndarray, "numbers K K"]) -> float:
+    """``fleiss_kappa`` of all voxels of the counts.
+
+    Raises:
+        AnnotationError: The number of annotators differs from voxel to voxel, for which it is not defined.
+    """
+    numbers = np.flatnonzero(counts.any(axis=(1, 2)))
+    if len(numbers) > 1:
+        raise AnnotationError(
+            f"Voxels with {', '.join(map(str, numbers))} annotators found, one number of annotators expected by "
+            "Fleiss' kappa. Use Krippendorff's alpha."
+        )
+    return _beyond_chance(counts.sum(axis=0).astype(np.float64), 1.0)
+
+
+def krippendorff_alpha(
+    annotations: Integer[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None,
+    num_classes: int,
+    *,
+    region: Bool[Any, "*spatial"] | None = None,
+) -> float:
+    """``1 - D_o / D_e`` for nominal classes: 1 for full agreement, 0 for that of chance, negative below it.
+
+    ``D_o`` is the share of different pairs of votes on one voxel, where a voxel weighs as many as it has votes;
+    ``D_e`` that of pairs drawn from all votes, without replacement. Voxels with one annotator do not count.
+    Undefined with one annotator, or where only one class was voted for: NaN. Arguments and errors as for
+    ``agreement_counts``; for several cases, ``alpha_of_counts``.
+
+    Reference: A. F. Hayes, K. Krippendorff, "Answering the Call for a Standard Reliability Measure for Coding
+        Data", Communication Methods and Measures 1, 2007. DOI 10.1080/19312450709336664
+    """
+    return alpha_of_counts(agreement_counts(annotations, present, num_classes, region=region))
+
+
+def alpha_of_counts(counts: Int64[np.ndarray, "numbers K K"]) -> float:
+    """``krippendorff_alpha`` of all voxels of the counts, whatever the number of their annotators."""
+    weights = 1 / np.maximum(np.arange(len(counts)) - 1, 1)
+    coincidences = np.tensordot(weights, counts, axes=1)
+    votes = float(coincidences.sum())
+    return _beyond_chance(coincidences, votes / (votes - 1) if votes else 1.0)
+
+
+def confusion_with_others(
+    annotations: Integer[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None,
+    num_classes: int,
+    *,
+    region: Bool[Any, "*spatial"] | None = None,
+) -> Int64[np.ndarray, "R K K"]:
+    """``[r, i, j]``: voxels where the others say class ``i`` and annotator ``r`` says ``j``; adds up over cases.
+
+    The others say the class with most of their votes; of several, the lowest index (background, where it is one
+    of them). Zeros for who is absent, and for an annotator without others. Arguments and errors as for
+    ``agreement_counts``.
+    """
+    labels, here, number = _flat_labels(annotations, present, num_classes, region)
+    counts = np.zeros((number, num_classes, num_classes), np.int64)
+    if len(here) < 2:
+        return counts
+    for alike, differing in _blocks(labels, num_classes):
+        votes = _votes(differing, num_classes)
+        for position, own in zip(here, differing, strict=True):
+            cells = np.bincount(_leading_class(votes, own) * num_classes + own, minlength=num_classes**2)
+            counts[position] += cells.reshape(num_classes, num_classes) + np.diag(alike)
+    return counts
+
+
+def against_others(
+    annotations: Integer[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None,
+    num_classes: int,
+    *,
+    region: Bool[Any, "*spatial"] | None = None,
+) -> AgainstOthers:
+    """Every annotator against the majority vote of the others in one case, ties to the lowest class.
+
+    NaN for who is absent, and for an annotator without others. Arguments and errors as for ``agreement_counts``;
+    for several cases, ``scores_of_confusion`` of the sum of ``confusion_with_others``.
+    """
+    return scores_of_confusion(confusion_with_others(annotations, present, num_classes, region=region))
+
+
+def scores_of_confusion(confusion: Int64[np.ndarray, "R K K"]) -> AgainstOthers:
+    """Scores from ``[r, i, j]``: voxels of consensus ``i`` where annotator ``r`` says ``j``."""
+    both = confusion.diagonal(axis1=1, axis2=2)
+    consensus, own = confusion.sum(axis=2), confusion.sum(axis=1)
+    everything = confusion.sum(axis=(1, 2))[:, None]
+    return AgainstOthers(
+        dice=np.where(everything > 0, dice_of_sizes(both, consensus, own), np.nan),
+        sensitivity=_share(both, consensus),
+        specificity=_share(everything - consensus - own + both, everything - consensus),
+        bias=_share(own, consensus),
+    )
+
+
+def _share(part: Int64[np.ndarray, "R K"], whole: Int64[np.ndarray, "R K"]) -> Float64[np.ndarray, "R K"]:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _beyond_chance(pairs: Float64[np.ndarray, "K K"], correction: float) -> float:
+    """1 minus the share of pairs that differ over the one that is expected of the marginals, times a correction.
+
+    Differing pairs are summed, not agreeing ones taken from 1, which rounds where nearly all is background.
+    """
+    total = pairs.sum()
+    if total == 0:
+        return float("nan")
+    share, differ = pairs.sum(axis=1) / total, ~np.eye(len(pairs), dtype=bool)
+    expected = np.outer(share, share)[differ].sum() * correction
+    return float(1 - pairs[differ].sum() / total / expected) if expected > 0 else float("nan")
+
+
+def _flat_labels(
+    annotations: Any, present: Any, num_classes: int, region: Any
+) -> tuple[Integer[np.ndarray, "P N"], Int64[np.ndarray, " P"], int]:
+    """Labels of the annotators present, who they are, and the length of the axis of annotators."""
+    labels = to_numpy(annotations)
+    number, shape = len(labels), labels.shape[1:]
+    here = np.ones(number, bool) if present is None else to_mask(present)
+    require_shape(here, (number,), "A list of present annotators")
+    if not here.any():
+        raise AnnotationError("No annotator is present, at least one expected. Leave this case out.")
+    labels = labels if here.all() else labels[here]
+    if region is not None:
+        inside = to_mask(region)
+        require_shape(inside, shape, "A region")
+        labels = labels[:, inside]
+    require_labels(labels, num_classes)
+    return labels.reshape(len(labels), -1), np.flatnonzero(here), number
+
+
+def _blocks(
+    labels: Integer[np.ndarray, "P N"], num_classes: int
+) -> Iterator[tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, "P B"]]]:
+    """Block by block: voxels of each class where all say the same, nearly all of them, and the labels of the rest."""
+    for start in range(0, labels.shape[1], BLOCK):
+        block = labels[:, start : start + BLOCK]
+        differ = (block != block[0]).any(axis=0)
+        alike = np.bincount(block[0, ~differ].astype(np.int64), minlength=num_classes)
+        yield alike, block[:, differ].astype(np.int64)
+
+
+def _votes(labels: Integer[np.ndarray, "P N"], num_classes: int) -> Integer[np.ndarray, "K N"]:
+    return np.stack([count_votes(labels == k) for k in range(num_classes)])
+
+
+def _leading_class(votes: Integer[np.ndarray, "K N"], own: Integer[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
+    """The class with most votes but one's own, the lowest of several."""
+    others = votes - (own == np.arange(len(votes))[:, None])
+    return others.argmax(axis=0)
