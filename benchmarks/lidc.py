@@ -15,7 +15,8 @@ CONFIGS = {
     "uma-net, hard target": {"uma_net": {"target": "hard"}},
     "uma-net, soft target": {"uma_net": {"target": "soft"}},
 }
-PATCHES = {2: (64, 64), 3: (48, 48, 16)}
+# Whole crops: patches around nodules teach a network to find one in every tile (docs/concepts/log.md).
+WORKING_GRID = {2: {"longest_side": 64}, 3: {"longest_side": 64, "patch": (64, 64, 16)}}
 METRICS = ("soft_dice", "mean_dice", "ece", "brier")
 FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
@@ -36,7 +37,7 @@ def trials(arguments: Namespace) -> list[Trial]:
             write_index(index, dataset)
         common = {
             "preset": "cpu-small",
-            "data": {"longest_side": 0, "patch": PATCHES[read_index(dataset).spatial_dims], "foreground": 0.9},
+            "data": WORKING_GRID[read_index(dataset).spatial_dims],
             "trainer": {"max_steps": arguments.steps},
         }
         for name, values_ in CONFIGS.items():
