@@ -57,7 +57,6 @@ def fuse_dataset(
     if isinstance(how, Model):
         if options:
             raise ConfigError(f"Option {next(iter(options))!r} found with a run, which takes none. Leave it out.")
-        warn_if_blind(how.method)
         cases = {case.id: case for case in index.select(split) if case.annotations}
         fused = _by_model(how, index, split)
         made_by = {"method": how.config.method, "sha256": how.digest}
@@ -80,6 +79,8 @@ def fuse_dataset(
         write_manifest(written, index.classes, made_by, place, split=split)
         new = tuple(_with_consensus(cases[name], place / files["labels"]) for name, files in written.items())
         write_index(index.model_copy(update={"annotators": (CONSENSUS,), "cases": new}), place / "dataset.json")
+    if isinstance(how, Model):
+        warn_if_blind(how.method)
     return read_index(output / "dataset.json")
 
 

@@ -143,8 +143,7 @@ def grade(
         DatasetError: No case has an annotation.
         OutputError: ``output`` is in use or cannot be written.
     """
-    warn_if_blind(model.method)
-    model = for_annotators(model, index)
+    trained, model = model.method, for_annotators(model, index)
     total = sum(bool(case.annotations) for case in index.select(split))
     if not total:
         raise DatasetError(
@@ -161,6 +160,7 @@ def grade(
         table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
         _write_tables(table, model.method, index, place)
     log_left_out(len(index.select(split)) - total, len(index.select(split)))
+    warn_if_blind(trained)
     return table
 
 
