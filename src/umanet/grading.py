@@ -153,7 +153,7 @@ def grade(
     with whole_folder(output) as place:
         rows: list[dict[str, Any]] = []
         for done, graded in enumerate(graded_cases(model, index, split), start=1):
-            rows += _rows(graded, index.annotators)
+            rows += annotation_rows(graded, index.annotators)
             if maps:
                 _write_maps(graded, index.annotators, place)
             if progress:
@@ -202,7 +202,8 @@ def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) ->
     return sorted(ranked, key=lambda entry: (-(entry["reliability"] or 0.0), -(entry["mean_quality"] or 0.0)))
 
 
-def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:
+def annotation_rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What ``quality.csv`` says of a case: a row per annotation."""
     case, sample, grades = graded.case, graded.sample, graded.grades
     rows = []
     for number, annotator in enumerate(annotators):
