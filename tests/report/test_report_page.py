@@ -294,8 +294,8 @@ PROBE = """<script>window.addEventListener("load", () => {
 
 
 def test_a_browser_shows_every_picture_and_fetches_nothing(flat, tmp_path):
-    browser = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-                   None)  # fmt: skip
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("No Chromium here.")
     text = flat.report.read_text(encoding="utf-8")

@@ -68,13 +68,28 @@ def test_several_faults_come_gravest_first(shape, left, right):
     agreed = discs(shape, left, right, radius=7)
     assert kinds(discs(shape, left, radius=9), agreed) == ["over-segmentation", "missed object"]
     assert kinds(np.roll(discs(shape, left, radius=7), 2, axis=1), agreed) == ["missed object", "shift"]
+    larger = np.roll(discs(shape, left, right, radius=8), 4, axis=1)
+    assert set(kinds(larger, agreed)) == {"shift", "over-segmentation"}
+
+
+def test_a_shift_over_the_edge_of_the_image_is_a_shift():
+    agreed = discs((64, 96), (0.5, 0.25), (0.5, 0.75), radius=15)
+    drawn = np.zeros_like(agreed)
+    drawn[20:] = agreed[:-20]
+    assert kinds(drawn, agreed)[0] == "shift"
+
+
+def test_a_small_drawing_off_the_centre_of_a_large_one_is_no_shift(shape, left):
+    agreed = discs(shape, left, radius=9)
+    inside = np.roll(discs(shape, left, radius=3), 4, axis=1)
+    assert kinds(inside, agreed) == ["under-segmentation"]
 
 
 def test_sizes_and_distances_are_in_millimetres_where_the_spacing_is_known():
     agreed = discs((64, 96), (0.5, 0.5), radius=10)
     moved = np.roll(agreed, 4, axis=1)
-    assert text(moved, agreed, spacing=(1.0, 0.5)).startswith("centre 2 mm away")
-    assert text(moved, agreed, spacing_is_known=False).startswith("centre 4 px away")
+    assert text(moved, agreed, spacing=(1.0, 0.5)).startswith("all of it lies 2 mm off")
+    assert text(moved, agreed, spacing_is_known=False).startswith("all of it lies 4 px off")
     assert text(np.zeros_like(agreed), agreed, spacing=(0.5, 0.5)) == (
         f"nothing was drawn; the consensus has {agreed.sum() / 4:.4g} mm²"
     )

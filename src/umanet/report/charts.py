@@ -72,7 +72,7 @@ def curve_chart(rows: Sequence[Mapping[str, float]]) -> str:
         left.set(title="Losses", xlabel="step", ylim=(0, None))
         left.legend(fontsize=8)
         right.plot(steps, [row.get("validation/soft_dice", np.nan) for row in rows], **style_of(0), marker="o", ms=2.5)
-        right.set(title="Validation: soft Dice against the annotations", xlabel="step")
+        right.set(title="Validation: soft Dice", xlabel="step")
     return done[0]
 
 
@@ -160,5 +160,5 @@ def risk_chart(coverage: Sequence[float], risk: Sequence[float], ideal: Sequence
         axes.axhline(risk[-1], color="#6b7280", lw=1, ls=(0, (1, 2)), label="order by chance")
         axes.set(title="Referring uncertain cases", xlabel="share of cases kept", ylabel=label, xlim=(0, 1))
         axes.set_ylim(0, None)
-        axes.legend(fontsize=8, loc="upper left")
+        axes.legend(fontsize=8, loc="lower right")
     return done[0]

@@ -9,6 +9,7 @@ import contourpy
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from umanet.data.index import DatasetIndex
@@ -93,7 +94,8 @@ def outline(labels: UInt8[np.ndarray, "H W"], width: int, height: int) -> str:
         smaller = (min(mask.shape[0], height), min(mask.shape[1], width))
         share = np.pad(_resized(mask[None].astype(np.float32), smaller[1], smaller[0])[0], 1)
         scale = np.array([width / smaller[1], height / smaller[0]]) * TENTHS
-        lines = contourpy.contour_generator(z=share).lines(0.5)
+        # What is smaller than a pixel of the picture is shown all the same.
+        lines = contourpy.contour_generator(z=share).lines(min(0.5, float(share.max()) / 2))
         # Contours run through the centres of pixels, half a pixel from the edge, and the padding adds one.
         parts += [_path((np.asarray(line) - 0.5) * scale) for line in lines]
     return "".join(parts)
@@ -155,7 +157,7 @@ def _encoded(pixels: Float[np.ndarray, "3 H W"]) -> str:
 
 def heat_scale() -> str:
     """The colours of the heat map as a CSS gradient, from 0 to 1."""
-    stops = [matplotlib.colors.to_hex(matplotlib.colormaps[HEAT](value)) for value in np.linspace(0, 1, 9)]
+    stops = [to_hex(matplotlib.colormaps[HEAT](value)) for value in np.linspace(0, 1, 9)]
     return f"linear-gradient(to right, {', '.join(stops)})"
 
 

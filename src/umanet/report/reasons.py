@@ -6,7 +6,7 @@ known. Shares are of the mean object of the consensus, so that they mean the sam
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -24,7 +24,11 @@ RATIO = 1.15
 BORDER = 0.05
 """Mean signed distance of the borders, in radii, from which an annotation is called too large or too small."""
 OFFSET = 0.15
-"""Distance of the centres, in radii, from which an annotation is called shifted. Simulated slips start at 0.3."""
+"""Distance, in radii, from which an annotation is called shifted."""
+FURTHEST = 2.0
+"""Distance, in radii, up to which it is: what does not touch its place any more is another object."""
+GAIN = 0.05
+"""Share of the smaller mask that must come to lie on the other when it is moved back: else it is not shifted."""
 
 
 @dataclass(frozen=True)
@@ -114,25 +118,56 @@ def _of_class(
 ) -> Iterator[Reason]:
     drawn, agreed = annotation == k, consensus == k
     size = int(agreed.sum())
-    missed = _untouched(agreed, drawn, least=LEAST_OBJECT * size)
-    swapped = missed & (annotation > 0)
-    extra = _untouched(drawn, agreed, least=LEAST_OBJECT * max(size, int(drawn.sum())))
+    swapped = _untouched(agreed, drawn, least=LEAST_OBJECT * size) & (annotation > 0)
     if swapped.any():
         other = classes[int(np.bincount(annotation[swapped]).argmax())]
-        text = f"{grid.size(int(swapped.sum()))} drawn as {other}"
-        yield Reason("other class", text, swapped.sum() / size)
-    missed = missed & ~_touching(missed, swapped)
+        yield Reason("other class", f"{grid.size(int(swapped.sum()))} drawn as {other}", swapped.sum() / size)
+    # What another class of the consensus covers is that class drawn as this one, and said there.
+    drawn = drawn & ~_of_objects(_untouched(drawn, agreed), consensus > 0)
+    agreed = agreed & ~_of_objects(agreed, swapped)
+    if drawn.any() and agreed.any():
+        moved, drawn, agreed = _moved_back(drawn, agreed, grid)
+        yield from moved
+    yield from _of_objects_apart(drawn, agreed, grid, said=swapped.any() or agreed.sum() == 0)
+
+
+def _moved_back(
+    drawn: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid
+) -> tuple[list[Reason], Bool[np.ndarray, "*more"], Bool[np.ndarray, "*more"]]:
+    """Whether the annotation is shifted, and both masks as if it were not (with room around them)."""
+    room = [(side // 2 + 1,) * 2 for side in drawn.shape]
+    drawn, agreed = np.pad(drawn, room), np.pad(agreed, room)
+    overlap = np.fft.fftn(agreed) * np.conj(np.fft.fftn(drawn))
+    overlap = np.rint(np.fft.ifftn(overlap).real)
+    best = np.argwhere(overlap >= 0.99 * overlap.max())
+    sides = np.array(drawn.shape)
+    steps = (best + sides // 2) % sides - sides // 2
+    far = np.linalg.norm(steps * grid.spacing, axis=1)
+    step, distance = steps[far.argmin()], float(far.min())
+    gain = float((overlap[tuple(step)] - overlap.flat[0]) / min(drawn.sum(), agreed.sum()))
+    radius = grid.radius(agreed.sum() / _count(agreed))
+    if gain < GAIN or not OFFSET <= distance / radius <= FURTHEST:
+        return [], drawn, agreed
+    text = f"all of it lies {grid.length(distance)} off, {distance / radius:.1f} radii"
+    return [Reason("shift", text, gain)], np.roll(drawn, tuple(step), tuple(range(drawn.ndim))), agreed
+
+
+def _of_objects_apart(
+    drawn: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid, *, said: bool
+) -> Iterator[Reason]:
+    """Objects that only one of both has, and the size of the others."""
+    size = int(agreed.sum())
+    missed = _untouched(agreed, drawn, least=LEAST_OBJECT * size)
+    extra = _untouched(drawn, agreed, least=LEAST_OBJECT * max(size, int(drawn.sum())))
     if missed.any():
         yield Reason("missed object", _missed(missed, agreed, grid), missed.sum() / size)
-    # What another class of the consensus covers is that class drawn as this one, and said there.
-    extra = extra & ~_touching(extra, consensus > 0)
     if extra.any():
         text = f"{_objects(extra)} of {grid.size(int(extra.sum()))} where the consensus has none"
         yield Reason("extra object", text, extra.sum() / max(size, int(extra.sum())))
     rest_drawn = drawn & ~_untouched(drawn, agreed)
     rest_agreed = agreed & ~_untouched(agreed, drawn)
     if rest_drawn.any() and rest_agreed.any():
-        yield from _of_border(rest_drawn, rest_agreed, grid, alone=not (missed.any() or extra.any() or swapped.any()))
+        yield from _of_border(rest_drawn, rest_agreed, grid, alone=not (said or missed.any() or extra.any()))
 
 
 def _missed(missed: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid) -> str:
@@ -144,27 +179,16 @@ def _missed(missed: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spa
 def _of_border(
     drawn: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid, *, alone: bool
 ) -> Iterator[Reason]:
-    """Of objects that overlap: size, place, or only the border."""
+    """Of objects that overlap: their size, or only the border."""
     ratio = float(drawn.sum() / agreed.sum())
     radius = grid.radius(agreed.sum() / _count(agreed))
     signed, apart = _border_distance(drawn, agreed, grid)
-    centres = np.array([ndimage.center_of_mass(mask) for mask in (drawn, agreed)])
-    offset = float(np.linalg.norm((centres[0] - centres[1]) * grid.spacing))
-    said = False
+    wrong = int((drawn ^ agreed).sum())
     if (ratio > RATIO and signed > BORDER * radius) or (ratio < 1 / RATIO and signed < -BORDER * radius):
         kind, side = ("over-segmentation", "outside") if ratio > 1 else ("under-segmentation", "inside")
-        text = (
-            f"{ratio:.2f} times the {grid.extent} of the consensus, border {grid.length(abs(signed))} {side} on average"
-        )
-        yield Reason(kind, text, abs(ratio - 1))
-        said = True
-    if offset > OFFSET * radius:
-        text = f"centre {grid.length(offset)} away from that of the consensus, {offset / radius:.1f} radii"
-        # A disc moved by d of its radii trades about 2 d / pi of its area.
-        yield Reason("shift", text, offset / radius * 2 / np.pi)
-        said = True
-    wrong = int((drawn ^ agreed).sum())
-    if not said and alone and wrong:
+        size = f"{ratio:.2f} times the {grid.extent} of the consensus"
+        yield Reason(kind, f"{size}, border {grid.length(abs(signed))} {side} on average", abs(ratio - 1))
+    elif alone and wrong:
         text = f"border {grid.length(apart)} from that of the consensus on average, without a side"
         yield Reason("border differs", text, wrong / (2 * agreed.sum()))
 
@@ -201,7 +225,10 @@ def _untouched(
     return keep[labels]
 
 
-def _touching(objects: Bool[np.ndarray, "*spatial"], other: Bool[np.ndarray, "*spatial"]) -> Any:
+def _of_objects(
+    objects: Bool[np.ndarray, "*spatial"], other: Bool[np.ndarray, "*spatial"]
+) -> Bool[np.ndarray, "*spatial"]:
+    """The objects that share a voxel with ``other``."""
     return objects & ~_untouched(objects, other)
 
 

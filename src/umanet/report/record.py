@@ -110,7 +110,7 @@ def _written_by(run: Path) -> str:
 def _digests(run: Path, index: DatasetIndex) -> dict[str, str]:
     files = [run / name for name in (DESCRIPTION, WEIGHTS, GRADING) if (run / name).is_file()]
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    found["data set (cases, splits, annotators, classes)"] = fingerprint(index)
+    found["data set"] = fingerprint(index)
     if (run / DATA).is_file():
         found["data set of the training"] = (run / DATA).read_text(encoding="utf-8").strip()
     return found
@@ -153,7 +153,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
         "method": config.method,
         "preset": config.preset,
         "network": f"{backbone.architecture}, channels {_numbers(backbone.channels)}, {backbone.features} features",
-        "images": f"longest side {data.longest_side or 'as in the file'}, patch {_numbers(data.patch or ())}",
+        "working grid": f"longest side {data.longest_side or 'as in the file'}, patch {_numbers(data.patch or ())}",
         "training": f"{trainer.max_steps:,} steps of {trainer.batch_size}, learning rate {trainer.learning_rate:g}",
         "released": f"{trainer.release} weights",
     }
