@@ -48,14 +48,14 @@ def matrices(agreement: Any) -> list[Matrix]:
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         means = [np.nanmean(row) if np.isfinite(row).any() else -1.0 for row in others]
         order = sorted(range(len(values)), key=lambda number: -means[number])
-        rows = [[_cell(others[i, j], agreement.pair_cases[i][j], low, high, same=i == j) for j in order] for i in order]
+        rows = [[_cell(float(others[i, j]), int(agreement.pair_cases[i][j]), low, high, same=i == j) for j in order] for i in order]
         found.append(Matrix(name, [agreement.annotators[i] for i in order], rows, low, high))
     return found
 
 
 def _cell(value: float, cases: int, low: float, high: float, *, same: bool) -> dict[str, Any]:
     if same or not np.isfinite(value):
-        return {"text": "" if same else "–", "colour": "transparent", "cases": 0 if same else int(cases)}
+        return {"text": "" if same else "–", "colour": "transparent", "cases": 0 if same else cases}
     share = (value - low) / (high - low) if high > low else 1.0
     mixed = [round(pale + (full - pale) * share) for pale, full in zip(PALE, FULL, strict=True)]
-    return {"text": f"{value:.2f}", "colour": f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", "cases": int(cases)}
+    return {"text": f"{value:.2f}", "colour": f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", "cases": cases}

@@ -128,7 +128,7 @@ def _of_class(
     if drawn.any() and agreed.any():
         moved, drawn, agreed = _moved_back(drawn, agreed, grid)
         yield from moved
-    yield from _of_objects_apart(drawn, agreed, grid, said=swapped.any() or agreed.sum() == 0)
+    yield from _of_objects_apart(drawn, agreed, grid, said=bool(swapped.any()))
 
 
 def _moved_back(
@@ -167,7 +167,7 @@ def _of_objects_apart(
     rest_drawn = drawn & ~_untouched(drawn, agreed)
     rest_agreed = agreed & ~_untouched(agreed, drawn)
     if rest_drawn.any() and rest_agreed.any():
-        yield from _of_border(rest_drawn, rest_agreed, grid, alone=not (said or missed.any() or extra.any()))
+        yield from _of_border(rest_drawn, rest_agreed, grid, alone=not (said or bool(missed.any() or extra.any())))
 
 
 def _missed(missed: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid) -> str:
