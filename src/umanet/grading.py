@@ -92,19 +92,26 @@ def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) ->
             yield GradedCase(case, sample, grade_case(model, sample))
 
 
-def warn_if_blind(method: Method) -> None:
-    """A method that never learned to doubt grades at random: say so."""
+def blindness(method: Method) -> str | None:
+    """What to say of a method that never learned to doubt, and so grades at random; None where it did."""
     if not isinstance(method, GradesAnnotations):
-        return
+        return None
     reliability = method.monitor().get("reliability_where_disputed")
     if reliability is None:
-        log.warning("No two annotations of a training case ever differed: uncertainty and quality say nothing here.")
-    elif reliability > BLIND:
-        log.warning(
-            "The run calls annotations reliable (%.3f) even where they disagree: its uncertainty and quality say "
-            "nothing. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated.",
-            reliability,
+        return "No two annotations of a training case ever differed: uncertainty and quality say nothing here."
+    if reliability > BLIND:
+        return (
+            f"The run calls annotations reliable ({reliability:.3f}) even where they disagree: its uncertainty and "
+            "quality say nothing. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated."
         )
+    return None
+
+
+def warn_if_blind(method: Method) -> None:
+    """Say so where grades are no more than chance."""
+    warning = blindness(method)
+    if warning:
+        log.warning("%s", warning)
 
 
 def log_left_out(count: int, total: int) -> None:

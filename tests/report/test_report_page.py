@@ -164,8 +164,20 @@ def test_every_annotation_has_a_card_with_a_reason_or_the_page_says_why_not(made
 def test_anonymous_annotators_are_not_judged(made):
     anonymous = not made.index.annotators_are_identified
     assert ("nothing is said about" in made.page.text) == anonymous
-    assert ("least reliable annotator" in made.page.text) == (not anonymous and "reliability" in made.page.text
-                                                              and made.page.count("div", "pair") > 0)  # fmt: skip
+    graded = made.page.count("div", "pair") > 0
+    assert ("As the network sees them" in made.page.text) == (graded and not anonymous)
+    assert ("Annotations by annotator" in made.page.text) == (not anonymous)
+
+
+def test_grades_of_a_run_that_never_doubted_are_said_to_mean_nothing(flat, tmp_path):
+    text = flat.report.read_text()
+    assert text.count("These grades mean nothing.") == 2 and "graded low</span>" not in text
+    model = load_model(flat.run, grading=True)
+    model.method.reliability.fill_(0.6)
+    model.method.disputes.fill_(10)
+    build_report(model, flat.index, flat.run, tmp_path / "doubting.html", most_cases=0)
+    text = (tmp_path / "doubting.html").read_text()
+    assert "mean nothing" not in text and "least reliable annotator" in text and "graded low</span>" in text
 
 
 def test_the_slice_is_the_one_where_it_happens(made):

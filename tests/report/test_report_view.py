@@ -16,7 +16,9 @@ SHAPE = (30, 40, 20)
 
 
 def geometry(spacing=(1.0, 1.0, 1.0), affine=True, shape=SHAPE):
-    return Geometry(shape, spacing, spacing_is_known=True, affine=np.diag([*spacing, 1.0]) if affine else None)
+    return Geometry(
+        shape, spacing, spacing_is_known=True, affine=np.diag([*spacing, 1.0]) if affine and len(shape) == 3 else None
+    )
 
 
 def volume(*voxels, shape=SHAPE):

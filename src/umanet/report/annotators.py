@@ -48,7 +48,10 @@ def matrices(agreement: Any) -> list[Matrix]:
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         means = [np.nanmean(row) if np.isfinite(row).any() else -1.0 for row in others]
         order = sorted(range(len(values)), key=lambda number: -means[number])
-        rows = [[_cell(float(others[i, j]), int(agreement.pair_cases[i][j]), low, high, same=i == j) for j in order] for i in order]
+        rows = [
+            [_cell(float(others[i, j]), int(agreement.pair_cases[i][j]), low, high, same=i == j) for j in order]
+            for i in order
+        ]
         found.append(Matrix(name, [agreement.annotators[i] for i in order], rows, low, high))
     return found
 

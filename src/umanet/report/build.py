@@ -8,8 +8,10 @@ import numpy as np
 from markupsafe import Markup
 
 from umanet.data.index import DatasetIndex
+from umanet.grading import blindness
 from umanet.inference.model_file import Model
 from umanet.methods import GradesAnnotations
+from umanet.metrics.uncertainty import risk_coverage
 from umanet.report.annotators import MOST_WORST, find_agreement, matrices
 from umanet.report.charts import curve_chart, lines_chart, reliability_chart, risk_chart, strip_chart
 from umanet.report.doubts import Doubts, find_doubts
@@ -17,7 +19,6 @@ from umanet.report.page import refuse_existing, write_page
 from umanet.report.pictures import styles_of
 from umanet.report.record import Learned, find_learned, find_record, settings_text
 from umanet.report.scores import Scores, find_scores, scored_split
-from umanet.report.sureness import risk_coverage
 
 MOST_CASES = 60
 METRIC_NAMES = {
@@ -88,6 +89,7 @@ def build_report(
         "most_cases": most_cases,
         "config": model.config,
         "can_grade": isinstance(model.method, GradesAnnotations),
+        "blind": blindness(model.method),
         **_learned(learned),
         **_scores(scores),
         **_doubts(doubts, index),
@@ -175,8 +177,8 @@ def _scores(scores: Scores | None) -> dict[str, Any]:
 
 def _sure(scores: Scores) -> dict[str, Any]:
     ordered = scores.ordered
-    error = [1 - row[scores.metric] for row in ordered]
-    coverage, risk = risk_coverage(error, [scores.uncertainty[row["case"]] for row in ordered])
+    error = np.array([1 - row[scores.metric] for row in ordered])
+    coverage, risk = risk_coverage(np.array([scores.uncertainty[row["case"]] for row in ordered]), error)
     _, ideal = risk_coverage(error, error)
     label = f"mean of 1 − {METRIC_NAMES[scores.metric]}"
     curves = {name: targets for name, targets in scores.curves.items() if targets}

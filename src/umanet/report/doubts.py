@@ -70,10 +70,14 @@ class Doubts:
     @property
     def cases(self) -> pd.DataFrame:
         """A row per image, worst first."""
-        columns = ["case", "split", "image_quality", "image_low"]
-        cases = self.table[columns].drop_duplicates("case").sort_values(["image_quality", "case"])
-        lowest = self.table.groupby("case").quality.min().rename("lowest")
-        return cases.join(self.table.groupby("case").size().rename("annotations"), on="case").join(lowest, on="case")
+        images = self.table.groupby("case", as_index=False).agg(
+            split=("split", "first"),
+            image_quality=("image_quality", "first"),
+            image_low=("image_low", "first"),
+            annotations=("quality", "size"),
+            lowest=("quality", "min"),
+        )
+        return images.sort_values(["image_quality", "case"])
 
 
 class Lowest(Generic[Item]):

@@ -17,9 +17,8 @@ from umanet.fusion import majority_vote
 from umanet.inference.model_file import Model
 from umanet.inference.predict import predict, samples_of_index
 from umanet.inference.prediction_files import MANIFEST
-from umanet.metrics.calibration import neighbourhood
+from umanet.metrics.calibration import ReliabilityCurve, neighbourhood, reliability_curve
 from umanet.report.pictures import Picture, any_of, displayed, picture
-from umanet.report.sureness import ReliabilityCurve, reliability_curve
 from umanet.report.view import find_view
 from umanet.types import Sample
 

@@ -64,7 +64,8 @@ def find_view(geometry: Geometry, matters: Bool[np.ndarray, "*spatial"], doubt: 
     seen = doubt if doubt.any() else matters.astype(np.float32)
     index = int(seen.sum(axis=others).argmax()) if seen.any() else matters.shape[axis] // 2
     # A slice without anything of its own is cropped as the whole volume.
-    inside = matters.take(index, axis) if matters.take(index, axis).any() else matters.any(axis)
+    own = matters.take(index, axis)
+    inside = own if own.any() else np.asarray(matters.any(axis=axis))
     spacing = [geometry.spacing[other] for other in others]
     turned = geometry.affine is not None
     plane = PLANES[axis] if turned else f"axis {axis}"
