@@ -92,19 +92,26 @@ def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) ->
             yield GradedCase(case, sample, grade_case(model, sample))
 
 
-def warn_if_blind(method: Method) -> None:
-    """A method that never learned to doubt grades at random: say so."""
+def blindness(method: Method) -> str | None:
+    """What to say of a method that never learned to doubt, and so grades at random; None where it did."""
     if not isinstance(method, GradesAnnotations):
-        return
+        return None
     reliability = method.monitor().get("reliability_where_disputed")
     if reliability is None:
-        log.warning("No two annotations of a training case ever differed: uncertainty and quality say nothing here.")
-    elif reliability > BLIND:
-        log.warning(
-            "The run calls annotations reliable (%.3f) even where they disagree: its uncertainty and quality say "
-            "nothing. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated.",
-            reliability,
+        return "No two annotations of a training case ever differed: uncertainty and quality say nothing here."
+    if reliability > BLIND:
+        return (
+            f"The run calls annotations reliable ({reliability:.3f}) even where they disagree: its uncertainty and "
+            "quality say nothing. Train longer; uma_net.uncertainty_loss = bce learns more than attenuated."
         )
+    return None
+
+
+def warn_if_blind(method: Method) -> None:
+    """Say so where grades are no more than chance."""
+    warning = blindness(method)
+    if warning:
+        log.warning("%s", warning)
 
 
 def log_left_out(count: int, total: int) -> None:
@@ -152,7 +159,7 @@ def grade(
     with whole_folder(output) as place:
         rows: list[dict[str, Any]] = []
         for done, graded in enumerate(graded_cases(model, index, split), start=1):
-            rows += _rows(graded, index.annotators)
+            rows += annotation_rows(graded, index.annotators)
             if maps:
                 _write_maps(graded, index.annotators, place)
             if progress:
@@ -202,7 +209,8 @@ def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) ->
     return sorted(ranked, key=lambda entry: (-(entry["reliability"] or 0.0), -(entry["mean_quality"] or 0.0)))
 
 
-def _rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:
+def annotation_rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What ``quality.csv`` says of a case: a row per annotation."""
     case, sample, grades = graded.case, graded.sample, graded.grades
     rows = []
     for number, annotator in enumerate(annotators):

@@ -28,9 +28,9 @@ def write_discs(
         cases.append(
             Case(
                 name,
-                (_write(folder / "images", name, 60 + 120 * disc + rng.normal(0, 12, shape)),),
-                {who: _write(folder / "annotations" / who, name, labels) for who, labels in drawn.items()},
-                _write(folder / "truth", name, disc),
+                (write_array(folder / "images", name, 60 + 120 * disc + rng.normal(0, 12, shape)),),
+                {who: write_array(folder / "annotations" / who, name, labels) for who, labels in drawn.items()},
+                write_array(folder / "truth", name, disc),
                 patient=name,
                 split="train" if number < train else "validation",
             )
@@ -46,7 +46,7 @@ def write_discs(
     )
 
 
-def _write(folder: Path, name: str, values: np.ndarray) -> Path:
+def write_array(folder: Path, name: str, values: np.ndarray) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     values = values.clip(0, 255).astype(np.uint8)
     if values.ndim == 2:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from fake_data.arrays import tiny_config
 from fake_data.discs import write_discs
 from umanet.config import DataOptions, TrainerOptions, read_config
+from umanet.data.index import read_index
 from umanet.errors import DatasetError, Interrupted, RunError
 from umanet.inference.model_file import GRADING, WEIGHTS, load_model
 from umanet.methods import METHODS
@@ -53,6 +54,10 @@ def metrics_of(run):
 @pytest.fixture(scope="module")
 def run(index, tmp_path_factory):
     return train(short_config(), index, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_a_run_keeps_what_it_was_trained_on(run, index):
+    assert read_index(run / "dataset.json") == index
 
 
 def test_a_run_holds_all_that_was_decided_and_a_model(run, index):

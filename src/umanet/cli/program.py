@@ -16,6 +16,7 @@ from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
 from umanet.cli.parsing import parse
 from umanet.cli.predict import Predict
+from umanet.cli.report import Report
 from umanet.cli.simulate import Simulate
 from umanet.cli.terminal import quiet_others, say
 from umanet.cli.train import Train
@@ -37,6 +38,7 @@ Commands = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 DESCRIPTION = """Medical image segmentation learned from several annotations per image.
 
-The usual order: import, check, train, predict, grade, evaluate. `umanet COMMAND --help` has the details;
+The usual order: import, check, train, predict, grade, evaluate, report. `umanet COMMAND --help` has the details;
 `umanet demo` shows everything on made-up data."""
 
 

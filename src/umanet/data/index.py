@@ -1,10 +1,12 @@
 """``dataset.json``: which cases, annotators, classes and splits a data set has."""
 
+import hashlib
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,6 +165,15 @@ def write_index(index: DatasetIndex, path: Path) -> None:
     values["cases"] = [_case_values(case, folder) for case in index.cases]
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def fingerprint(index: DatasetIndex) -> str:
+    """SHA-256 of what a run depends on: the task, and which files of which case are in which split."""
+    cases = [
+        (case.id, case.split, case.patient, [path.name for path in case.image], sorted(case.annotations))
+        for case in index.cases
+    ]
+    return hashlib.sha256(json.dumps([asdict(index.task), cases]).encode()).hexdigest()
 
 
 def require_trainable(index: DatasetIndex, split: str = "train") -> list[Case]:

@@ -103,6 +103,15 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
     return Model(method.to(where).eval(), task, config, classes, description["weights"]["sha256"], where)
 
 
+def can_grade(run: Path) -> bool:
+    """Whether the run's method grades annotations, so that ``load_model`` takes ``grading``.
+
+    Raises:
+        ModelFileError: As ``load_model``.
+    """
+    return bool(_read_description(run)["grading"])
+
+
 def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tuple[ClassDefinition, ...]]:
     try:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["task"].items()}

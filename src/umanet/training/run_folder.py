@@ -1,22 +1,19 @@
 """The folder of a run: new or resumed, and resumed only with the settings and the data that it was started with."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from umanet.config import RunConfig, format_config, read_config
 from umanet.data.files import replace_file
-from umanet.data.index import DatasetIndex
+from umanet.data.index import DatasetIndex, fingerprint, write_index
 from umanet.errors import Interrupted, RunError
 from umanet.inference.model_file import DESCRIPTION
 from umanet.training.checkpoints import FOLDER, LAST
 
-CONFIG, DATA = "run.toml", "data.sha256"
+CONFIG, DATA, DATASET = "run.toml", "data.sha256", "dataset.json"
 Resume = Literal["never", "auto", "must"]
 FREE = {"device", "threads"}
 """Settings that may change when a run goes on: they say where it is computed, not what."""
@@ -75,7 +72,8 @@ def run_folder(run: Path) -> Iterator[None]:
 def record(run: Path, config: RunConfig, index: DatasetIndex) -> None:
     """Write down what the run is started with."""
     replace_file(run / CONFIG, format_config(config).encode())
-    replace_file(run / DATA, (_fingerprint(index) + "\n").encode())
+    replace_file(run / DATA, (fingerprint(index) + "\n").encode())
+    write_index(index, run / DATASET)
 
 
 def refuse_other_config(run: Path, config: RunConfig, spatial_dims: int) -> None:
@@ -93,7 +91,7 @@ def refuse_other_config(run: Path, config: RunConfig, spatial_dims: int) -> None
 def refuse_other_data(run: Path, index: DatasetIndex) -> None:
     """Raises: RunError: The run was started with another data set."""
     before = (run / DATA).read_text().strip() if (run / DATA).exists() else "nothing"
-    if before != _fingerprint(index):
+    if before != fingerprint(index):
         raise RunError(
             f"Another data set found in {index.name!r} than the one that {run} was started with (cases, splits, "
             "annotators or classes differ). Resume with the same dataset.json, or start a new run."
@@ -113,12 +111,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _fingerprint(index: DatasetIndex) -> str:
-    """SHA-256 of what a run depends on: the task, and which files of which case are in which split."""
-    cases = [
-        (case.id, case.split, case.patient, [path.name for path in case.image], sorted(case.annotations))
-        for case in index.cases
-    ]
-    return hashlib.sha256(json.dumps([asdict(index.task), cases]).encode()).hexdigest()

@@ -1,0 +1,196 @@
+"""Graded annotations and images: all of them in a table, the most doubtful as cards with pictures."""
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from umanet.data.index import DatasetIndex
+from umanet.grading import DOUBTFUL, GradedCase, annotation_rows, for_annotators, graded_cases, rank_annotators
+from umanet.inference.model_file import Model
+from umanet.report.pictures import Outline, Picture, any_of, cross, displayed, picture, styles_of
+from umanet.report.reasons import Reason, find_reasons
+from umanet.report.view import View, find_view
+
+Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+MOST_REASONS = 3
+MOST_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class Card:
+    """A doubtful annotation; ``row`` is that of ``quality.csv``."""
+
+    row: dict[str, Any]
+    reasons: list[Reason]
+    place: str
+    outlines: Picture
+    heat: Picture
+
+
+@dataclass(frozen=True)
+class ImageCard:
+    """An image of low quality, and the quality of each of its annotations."""
+
+    case: str
+    quality: float
+    low: bool
+    split: str
+    place: str
+    annotations: list[dict[str, Any]]
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What grading found. ``table`` is that of ``quality.csv``, ``ranking`` the annotators from best to worst."""
+
+    table: pd.DataFrame
+    ranking: list[dict[str, Any]]
+    cards: list[Card]
+    images: list[ImageCard]
+
+    @property
+    def low(self) -> int:
+        return int(self.table.low.sum())
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How often a reason is the first of a card."""
+        return dict(Counter(card.reasons[0].kind for card in self.cards).most_common())
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        """A row per image, worst first."""
+        images = self.table.groupby("case", as_index=False).agg(
+            split=("split", "first"),
+            image_quality=("image_quality", "first"),
+            image_low=("image_low", "first"),
+            annotations=("quality", "size"),
+            lowest=("quality", "min"),
+        )
+        return images.sort_values(["image_quality", "case"])
+
+
+class Lowest(Generic[Item]):
+    """The items with the lowest values of all that are offered, made only when they are among these."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self._heap: list[tuple[float, int, Item]] = []
+        self._count = itertools.count()
+
+    def offer(self, value: float, make: Callable[[], Item]) -> None:
+        # Later ones do not displace earlier ones of the same value: the order of the table.
+        if len(self._heap) < self.most:
+            heapq.heappush(self._heap, (-value, -next(self._count), make()))
+        elif self.most and value < -self._heap[0][0]:
+            heapq.heapreplace(self._heap, (-value, -next(self._count), make()))
+
+    @property
+    def items(self) -> list[Item]:
+        """Lowest first."""
+        return [item for _, _, item in sorted(self._heap, key=lambda entry: (-entry[0], -entry[1]))]
+
+
+def find_doubts(
+    model: Model, index: DatasetIndex, split: str | None, most_cards: int, progress: Progress
+) -> Doubts | None:
+    """Grade all annotations of a split and draw the most doubtful; None where there is no annotation.
+
+    Raises:
+        TaskError: The data set is of another task than the model.
+    """
+    model = for_annotators(model, index)
+    total = sum(bool(case.annotations) for case in index.select(split))
+    rows: list[dict[str, Any]] = []
+    cards, images = Lowest[Card](most_cards), Lowest[ImageCard](min(MOST_IMAGES, most_cards))
+    for done, graded in enumerate(graded_cases(model, index, split), start=1):
+        own = annotation_rows(graded, index.annotators)
+        drawing = _Drawing(graded, index)
+        for row in own:
+            cards.offer(row["quality"], lambda row=row, drawing=drawing: drawing.card(row))
+        images.offer(own[0]["image_quality"], lambda own=own, drawing=drawing: drawing.image_card(own))
+        rows += own
+        progress(done, total)
+    if not rows:
+        return None
+    table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
+    return Doubts(table, rank_annotators(table, model.method, index), cards.items, images.items)
+
+
+class _Drawing:
+    """A graded case, and what its pictures share."""
+
+    def __init__(self, graded: GradedCase, index: DatasetIndex):
+        self.graded, self.index = graded, index
+
+    @cached_property
+    def image(self) -> Float32[np.ndarray, "C *spatial"]:
+        return displayed(self.graded.sample.image.numpy(), self.index)
+
+    @cached_property
+    def consensus(self) -> UInt8[np.ndarray, "*spatial"]:
+        return self.graded.grades.consensus[0].argmax(0).numpy().astype(np.uint8)
+
+    def card(self, row: dict[str, Any]) -> Card:
+        sample, number = self.graded.sample, self.index.annotators.index(row["annotator"])
+        drawn = sample.annotations[number].numpy()
+        uncertainty = self.graded.grades.uncertainty[0, number].numpy()
+        wrong, doubted = -np.expm1(-uncertainty), uncertainty > DOUBTFUL
+        view = find_view(sample.geometry, any_of(drawn, self.consensus) | doubted, self._doubt(drawn, wrong, doubted))
+        found = find_reasons(
+            drawn, self.consensus, self.index.task.classes, sample.geometry.spacing,
+            spacing_is_known=sample.geometry.spacing_is_known,
+        )  # fmt: skip
+        whose = f"{row['case']}, annotation of {row['annotator']}"
+        lines = (("consensus", self.consensus), ("drawn", drawn))
+        heat = picture(self.image, view, (("thin", drawn),), f"{whose}: probability of being wrong", heat=wrong)
+        return Card(
+            row, found[:MOST_REASONS], view.place,
+            picture(self.image, view, lines, f"{whose}, and the consensus, outlined on the image: {found[0].text}"),
+            _marked(heat, view, row["where"], drawn.shape),
+        )  # fmt: skip
+
+    def _doubt(
+        self,
+        drawn: UInt8[np.ndarray, "*spatial"],
+        wrong: Float[np.ndarray, "*spatial"],
+        doubted: Bool[np.ndarray, "*spatial"],
+    ) -> Float[np.ndarray, "*spatial"]:
+        """Where the annotation differs and is doubted; else where it is doubted at all."""
+        there = wrong * (drawn != self.consensus)
+        return there if there.any() else wrong * doubted
+
+    def image_card(self, rows: list[dict[str, Any]]) -> ImageCard:
+        sample, names = self.graded.sample, self.index.annotators
+        drawn = {row["annotator"]: sample.annotations[names.index(row["annotator"])].numpy() for row in rows}
+        styles = styles_of(names)
+        stack = np.stack(list(drawn.values()))
+        disputed = (stack.max(0) != stack.min(0)).astype(np.float32)
+        view = find_view(sample.geometry, any_of(*drawn.values(), self.consensus), disputed)
+        lines = [(styles[name], labels) for name, labels in drawn.items()]
+        alt = f"{self.graded.case.id} with the outlines of all {len(drawn)} annotations"
+        return ImageCard(
+            self.graded.case.id, rows[0]["image_quality"], rows[0]["image_low"], rows[0]["split"], view.place,
+            [{"name": row["annotator"], "style": styles[row["annotator"]], **row} for row in rows],
+            picture(self.image, view, lines, alt),
+        )  # fmt: skip
+
+
+def _marked(heat: Picture, view: View, where: str, shape: tuple[int, ...]) -> Picture:
+    """With a cross at the place that the table names, where the slice holds it."""
+    if not where:
+        return heat
+    there = np.zeros(shape, dtype=bool)
+    there[tuple(map(int, where.split()))] = True
+    mark = Outline("place", cross(view.take(there), heat.width, heat.height))
+    return replace(heat, outlines=(*heat.outlines, mark))
