@@ -265,7 +265,7 @@ def test_a_volume_for_a_2d_model_is_refused(copy, capsys):
         (["predict", "run", "dataset.json", "--split", "trian", "-o", "new"], "Did you mean 'train'?"),
         (["predict", "nowhere", "dataset.json", "-o", "new"], "No model.json found in nowhere"),
         (["predict", "run", ".", "-o", "new"], "A folder found at ., a dataset.json expected. Name dataset.json."),
-        (["train", "run", "-o", "new"], "A folder found at run, a dataset.json expected. Make one with"),
+        (["train", "run", "-o", "new"], "A folder found at run, a dataset.json expected. Name run"),
         (["fuse", "dataset.json", "--with", "nobody", "-o", "new"], "majority, staple"),
         (["fuse", "dataset.json", "--with", "mean", "--ties", "split", "-o", "new"], "'ties'"),
         (["fuse", "dataset.json", "--with", "majorty", "-o", "new"], "Did you mean 'majority'?"),
