@@ -166,7 +166,8 @@ def test_anonymous_annotators_are_not_judged(made):
     assert ("nothing is said about" in made.page.text) == anonymous
     graded = made.page.count("div", "pair") > 0
     assert ("As the network sees them" in made.page.text) == (graded and not anonymous)
-    assert ("Annotations by annotator" in made.page.text) == (not anonymous)
+    for shown in ("Annotations by annotator", "right where they disagree, as learned", 'data-filter="who"'):
+        assert (shown in made.page.text) == ((not anonymous) and (graded or "data-filter" not in shown))
 
 
 def test_grades_of_a_run_that_never_doubted_are_said_to_mean_nothing(flat, tmp_path):

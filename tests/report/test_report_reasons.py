@@ -102,6 +102,7 @@ def test_what_is_missed_is_counted():
     agreed = discs((64, 96), (0.5, 0.2), (0.5, 0.5), (0.5, 0.8), radius=7)
     drawn = discs((64, 96), (0.5, 0.5), radius=7)
     assert text(drawn, agreed).startswith("2 of 3 objects of the consensus")
+    assert text(np.roll(drawn, 25, axis=0), agreed).startswith("all 3 objects of the consensus")
     assert text(drawn, drawn * 0).startswith("an object of")
     far = discs((64, 96), (0.2, 0.1), radius=4)
     assert {r.kind for r in find_reasons(far, drawn, TWO, (1.0, 1.0))} == {"missed object", "extra object"}

@@ -90,7 +90,7 @@ def build_report(
         "config": model.config,
         "can_grade": isinstance(model.method, GradesAnnotations),
         "blind": blindness(model.method),
-        **_learned(learned),
+        **_learned(learned, index),
         **_scores(scores),
         **_doubts(doubts, index),
         **annotator_values(*agreement, index),
@@ -149,13 +149,14 @@ class _Stages:
         return report
 
 
-def _learned(learned: Learned) -> dict[str, Any]:
+def _learned(learned: Learned, index: DatasetIndex) -> dict[str, Any]:
+    title = "How often annotators are right where they disagree, as learned"
+    # Of anonymous annotators old runs have columns too.
+    shown = learned.curve if index.annotators_are_identified else []
     return {
         "learned": learned,
         "curve_chart": Markup(curve_chart(learned.curve) if learned.curve else ""),
-        "reliability_lines": Markup(
-            lines_chart(learned.curve, "reliability/", "How often annotators are right where they disagree, as learned")
-        ),
+        "reliability_lines": Markup(lines_chart(shown, "reliability/", title)),
     }
 
 

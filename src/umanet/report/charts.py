@@ -147,7 +147,7 @@ def reliability_chart(curves: Mapping[str, Mapping[str, Any]]) -> str:
                 )  # fmt: skip
             axes.set(title=name, xlabel="predicted probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         panels[0].set_ylabel("what was so")
-        panels[0].legend(fontsize=8, loc="upper left")
+        panels[0].legend(fontsize=8, loc="lower right")
     return done[0]
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from umanet.data.index import DatasetIndex
 from umanet.grading import DOUBTFUL, GradedCase, annotation_rows, for_annotators, graded_cases, rank_annotators
 from umanet.inference.model_file import Model
-from umanet.report.pictures import Outline, Picture, any_of, cross, displayed, picture, styles_of
+from umanet.report.pictures import Outline, Picture, any_of, cross, displayed, outline, picture, styles_of
 from umanet.report.reasons import Reason, find_reasons
 from umanet.report.view import View, find_view
 
@@ -146,18 +146,21 @@ class _Drawing:
         drawn = sample.annotations[number].numpy()
         uncertainty = self.graded.grades.uncertainty[0, number].numpy()
         wrong, doubted = -np.expm1(-uncertainty), uncertainty > DOUBTFUL
-        view = find_view(sample.geometry, any_of(drawn, self.consensus) | doubted, self._doubt(drawn, wrong, doubted))
+        there = self._doubt(drawn, wrong, doubted)
+        lined = any_of(drawn, self.consensus)
+        wide = find_view(sample.geometry, lined | doubted, there)
+        close = find_view(sample.geometry, lined if lined.any() else doubted, there)
         found = find_reasons(
             drawn, self.consensus, self.index.task.classes, sample.geometry.spacing,
             spacing_is_known=sample.geometry.spacing_is_known,
         )  # fmt: skip
         whose = f"{row['case']}, annotation of {row['annotator']}"
         lines = (("consensus", self.consensus), ("drawn", drawn))
-        heat = picture(self.image, view, (("thin", drawn),), f"{whose}: probability of being wrong", heat=wrong)
+        heat = picture(self.image, wide, (("thin", drawn),), f"{whose}: probability of being wrong", heat=wrong)
         return Card(
-            row, found[:MOST_REASONS], view.place,
-            picture(self.image, view, lines, f"{whose}, and the consensus, outlined on the image: {found[0].text}"),
-            _marked(heat, view, row["where"], drawn.shape),
+            row, found[:MOST_REASONS], wide.place,
+            picture(self.image, close, lines, f"{whose}, and the consensus, outlined on the image: {found[0].text}"),
+            _marked(heat, wide, close, row["where"], drawn.shape),
         )  # fmt: skip
 
     def _doubt(
@@ -186,11 +189,15 @@ class _Drawing:
         )  # fmt: skip
 
 
-def _marked(heat: Picture, view: View, where: str, shape: tuple[int, ...]) -> Picture:
-    """With a cross at the place that the table names, where the slice holds it."""
-    if not where:
-        return heat
-    there = np.zeros(shape, dtype=bool)
-    there[tuple(map(int, where.split()))] = True
-    mark = Outline("place", cross(view.take(there), heat.width, heat.height))
-    return replace(heat, outlines=(*heat.outlines, mark))
+def _marked(heat: Picture, wide: View, close: View, where: str, shape: tuple[int, ...]) -> Picture:
+    """With a cross at the place that the table names, where the slice holds it, and a frame around the close view."""
+    marks = []
+    if where:
+        there = np.zeros(shape, dtype=bool)
+        there[tuple(map(int, where.split()))] = True
+        marks.append(Outline("place", cross(wide.take(there), heat.width, heat.height)))
+    if close.box != wide.box:
+        inside = np.zeros(shape, dtype=np.uint8)
+        close.of(inside)[...] = 1
+        marks.append(Outline("close", outline(wide.take(inside), heat.width, heat.height)))
+    return replace(heat, outlines=(*heat.outlines, *marks))

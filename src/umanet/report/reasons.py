@@ -172,7 +172,8 @@ def _of_objects_apart(
 
 def _missed(missed: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid) -> str:
     number, total = _count(missed), _count(agreed)
-    which = "the only object" if total == 1 else f"{number} of {total} objects"
+    of_many = f"all {total} objects" if number == total else f"{number} of {total} objects"
+    which = "the only object" if total == 1 else of_many
     return f"{which} of the consensus ({grid.size(int(missed.sum()))}) not drawn"
 
 
@@ -184,7 +185,9 @@ def _of_border(
     radius = grid.radius(agreed.sum() / _count(agreed))
     signed, apart = _border_distance(drawn, agreed, grid)
     wrong = int((drawn ^ agreed).sum())
-    if (ratio > RATIO and signed > BORDER * radius) or (ratio < 1 / RATIO and signed < -BORDER * radius):
+    # Less than half a voxel is no more than how a border is cut into voxels.
+    least = max(BORDER * radius, min(grid.spacing) / 2)
+    if (ratio > RATIO and signed > least) or (ratio < 1 / RATIO and signed < -least):
         kind, side = ("over-segmentation", "outside") if ratio > 1 else ("under-segmentation", "inside")
         size = f"{ratio:.2f} times the {grid.extent} of the consensus"
         yield Reason(kind, f"{size}, border {grid.length(abs(signed))} {side} on average", abs(ratio - 1))

@@ -15,6 +15,7 @@ ROOM = 0.35
 """Around what matters, as a share of its longer side."""
 LEAST_SIDE = 0.2
 """A crop is at least this share of the image's longer side: one sees where one is."""
+LEAST_PIXELS = 24
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,19 @@ class View:
     place: str
 
     def take(self, values: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*shown"]:
-        """The rectangle, out of an array of the case; leading axes (channels) stay."""
-        if self.axis is not None:
-            values = np.take(values, self.index, axis=self.axis - 3)
-        values = values[(..., *self.box)]
+        """The rectangle as it is shown, out of an array of the case; leading axes (channels) stay."""
+        values = self.of(values)
         if not self.turned:
             return values
         # RAS+ grows to the right, the front and the top; viewers show the right at the left, front and top above.
         values = values.swapaxes(-1, -2)[..., ::-1, :]
         return values if self.axis == 0 else values[..., ::-1]
+
+    def of(self, values: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*part"]:
+        """The rectangle in array order: a part of the very array."""
+        if self.axis is not None:
+            values = np.moveaxis(values, self.axis - 3, 0)[self.index]
+        return values[(..., *self.box)]
 
 
 def find_view(geometry: Geometry, matters: Bool[np.ndarray, "*spatial"], doubt: Float[np.ndarray, "*spatial"]) -> View:
@@ -93,7 +98,11 @@ def _box(matters: Bool[np.ndarray, "H W"], spacing: Sequence[float]) -> tuple[sl
     rows, columns = np.flatnonzero(matters.any(1)), np.flatnonzero(matters.any(0))
     ends = [(rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)]
     side = max((high - low) * size for (low, high), size in zip(ends, spacing, strict=True)) * (1 + 2 * ROOM)
-    side = max(side, LEAST_SIDE * max(n * size for n, size in zip(matters.shape, spacing, strict=True)))
+    side = max(
+        side,
+        LEAST_PIXELS * min(spacing),
+        LEAST_SIDE * max(n * size for n, size in zip(matters.shape, spacing, strict=True)),
+    )
     ranges = []
     for (low, high), size, n in zip(ends, spacing, matters.shape, strict=True):
         length = min(n, round(side / size))
