@@ -156,9 +156,9 @@ def test_on_real_lungs_the_image_aware_consensus_is_better_than_votes(data_root,
     config = build_config({"preset": "cpu-small", "device": "cpu", **small})
     model = load_model(train(config, lungs, tmp_path / "run"), grading=True)
     scores = {}
-    for name, how in {"run": model, "majority": "majority", "staple": "staple"}.items():
+    for name, how in {"ours": model, "majority": "majority", "staple": "staple"}.items():
         fuse_dataset(lungs, how, tmp_path / name, split="train")
         scores[name] = evaluate(tmp_path / name, lungs, against="truth").summary["dice"]["mean"]
-    # Measured: 0.95, 0.82 and 0.83.
-    assert scores["run"] > 0.9
-    assert scores["run"] > max(scores["majority"], scores["staple"]) + 0.06
+    # Measured: 0.95, 0.82 and 0.83; with seed 1 0.93, 0.74 and 0.80.
+    assert scores["ours"] >= 0.9
+    assert scores["ours"] > max(scores["majority"], scores["staple"]) + 0.06
