@@ -25,8 +25,8 @@ def make_uma_net(task=None, seed=0, **options) -> UMANet:
 
 
 def know(method: UMANet, reliability: list[float]) -> None:
-    """As after long training."""
-    method.reliability.copy_(torch.tensor(reliability))
+    """As after long training: a_r, alike for all classes."""
+    method.reliability.copy_(torch.tensor(reliability)[:, None].expand_as(method.reliability))
     method.disputes.fill_(1000.0)
 
 
@@ -62,8 +62,8 @@ def nobody(batch: Batch, classes: int = 3) -> torch.Tensor:
 
 
 def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of all annotators."""
-    clipped = [min(max(float(value), 0.05), 0.95) for value in a]
+    """F_r by hand: logit of the clipped mean over classes, at least 0.05, over the largest of all annotators."""
+    clipped = [min(max(float(of_classes.mean()), 0.05), 0.95) for of_classes in a]
     logits = [max(math.log(value / (1 - value)), 0.05) for value in clipped]
     f = torch.zeros(batch.present.shape)
     for b in range(len(f)):
@@ -169,29 +169,27 @@ def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch):
     w = reliability_maps(method, batch)
     monkeypatch.setattr(method.image_quality, "is_low", lambda quality: torch.tensor([[False], [True]]))
     method.loss(batch, 0.2)
-    disputed = (batch.annotations[0] != batch.annotations[0, :1]).any(0)
-    expected = torch.stack([w[0, r][disputed].mean() for r in range(3)])
-    torch.testing.assert_close(method.reliability, expected, **CLOSE)
+    alone = Batch(*(each[:1] for each in (batch.image, batch.annotations, batch.present)))
+    torch.testing.assert_close(method.reliability, disputed_means(w[:1], alone), **CLOSE)
 
 
-def disputed_means(method: UMANet, batch: Batch) -> torch.Tensor:
-    """Mean w of each annotator where the annotations of an image differ, by loops."""
-    w, means = reliability_maps(method, batch), []
-    for r in range(w.shape[1]):
+def disputed_means(w: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Mean w where the annotations of an image differ, per annotator and class that they say, by loops."""
+    means = torch.full((w.shape[1], 3), torch.nan)
+    for r, k in itertools.product(range(len(means)), range(3)):
         values = []
         for b, at in itertools.product(range(len(w)), itertools.product(*map(range, SHAPE))):
             said = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
-            if len(said) > 1 and batch.present[b, r]:
+            if len(said) > 1 and batch.present[b, r] and int(batch.annotations[(b, r, *at)]) == k:
                 values.append(float(w[(b, r, *at)]))
-        means.append(sum(values) / len(values) if values else math.nan)
-    return torch.tensor(means)
+        means[r, k] = sum(values) / len(values) if values else math.nan
+    return means
 
 
 def test_reliability_is_a_running_mean_over_the_disputed_voxels():
     method, batch = make_uma_net(), sparse_batch()
-    before = torch.tensor([0.88, 0.5, 0.7])
-    know(method, before.tolist())
-    expected = 0.97 * before + 0.03 * disputed_means(method, batch)
+    know(method, [0.88, 0.5, 0.7])
+    expected = 0.97 * method.reliability + 0.03 * disputed_means(reliability_maps(method, batch), batch)
     method.loss(batch, 1.0)
     torch.testing.assert_close(method.reliability, expected, **CLOSE)
 
@@ -199,25 +197,39 @@ def test_reliability_is_a_running_mean_over_the_disputed_voxels():
 def test_few_batches_weigh_as_if_there_had_been_no_others_before():
     """A running mean from 0, over the sum of its weights: annotators with few cases are no better for it."""
     method = make_uma_net()
-    weighted, weights = torch.zeros(3), 0.0
+    weighted, weights = torch.zeros(3, 3), 0.0
     for seed in range(4):
         batch = sparse_batch(seed=seed)
-        weighted, weights = 0.97 * weighted + 0.03 * disputed_means(method, batch), 0.97 * weights + 0.03
+        means = disputed_means(reliability_maps(method, batch), batch)
+        weighted, weights = 0.97 * weighted + 0.03 * means, 0.97 * weights + 0.03
         method.loss(batch, 1.0)
     torch.testing.assert_close(method.reliability, weighted / weights, **CLOSE)
 
 
-def test_annotators_of_whom_nothing_is_known_count_as_the_mean_of_the_others():
+def test_annotators_and_classes_of_which_nothing_is_known_count_as_the_mean_of_the_others():
     method, batch = make_uma_net(network_vote=0.0), make_batch(make_task(classes=3), SHAPE, images=2)
     batch.present[:, 2] = False
+    batch.annotations[batch.annotations == 2] = 1
     method.loss(batch, 1.0)
     assert method.annotator_reliability().isnan().tolist() == [False, False, True]
-    method.reliability[:2] = torch.tensor([0.9, 0.6])
+    method.reliability[:2] = torch.tensor([[0.9, 0.8, torch.nan], [0.6, torch.nan, torch.nan]])
     batch.present[:] = True
     w = reliability_maps(method, batch)
-    f = factors(torch.tensor([0.9, 0.6, 0.75]), batch)
+    f = factors(torch.tensor([[0.9, 0.8], [0.6, 0.8], [0.75, 0.8]]), batch)
     expected = looped_consensus(batch, w * f[..., None, None], batch.present, nobody(batch))
     torch.testing.assert_close(method.grade(batch).consensus, expected, **CLOSE)
+
+
+def test_who_leaves_everything_out_is_not_reliable_for_being_mostly_right():
+    """Most of what is disputed is background: an empty annotation is right there, and useless."""
+    method, batch = make_uma_net(make_task()), make_batch(make_task(), SHAPE, images=1)
+    method.reliability.copy_(torch.tensor([[0.85, 0.75], [0.9, 0.2], [0.6, 0.6]]))
+    batch.annotations[:, 0], batch.annotations[:, 1] = 1, 0
+    batch.annotations[:, 2] = 0
+    with torch.no_grad():
+        method.uncertainty.out.weight.zero_()  # the same w everywhere
+        method.primary.layers[-1].weight.zero_()
+    assert (method.grade(batch).consensus[0].argmax(0) == 1).all()
 
 
 def test_reliability_stays_where_nothing_is_disputed():
@@ -377,7 +389,7 @@ def test_known_annotators_keep_what_was_learned_and_new_ones_are_average():
     torch.nn.init.normal_(method.uncertainty.annotator)
     other = method.with_annotators(("annotator2", "newcomer", "annotator0"))
     assert other.annotators == ("annotator2", "newcomer", "annotator0")
-    torch.testing.assert_close(other.reliability, torch.tensor([0.3, 0.6, 0.9]))
+    torch.testing.assert_close(other.reliability, torch.tensor([[0.3] * 3, [0.6] * 3, [0.9] * 3]))
     assert other.uncertainty.annotator is not None
     torch.testing.assert_close(other.uncertainty.annotator[1], method.uncertainty.annotator.mean(0))
     reordered = replace(batch, annotations=batch.annotations[:, [2, 1, 0]])
@@ -444,9 +456,9 @@ def test_the_uncertainty_module_lives():
     labels = everything.annotations
     wrong = labels.bool() != truth[:, None]
     disputed = (labels.amax(1) != labels.amin(1))[:, None].expand_as(labels)
-    good, *_, bad = method.reliability.tolist()
+    good, *others, bad = method.annotator_reliability().tolist()
     assert good > bad + 0.05
-    assert good == method.reliability.max()
+    assert good > max(others)
     assert grades.quality[:, 0].mean() > grades.quality[:, 4].mean() + 0.05
     assert (-grades.uncertainty).exp()[disputed].mean() < 0.85
     assert auroc(grades.uncertainty.numpy(), wrong.numpy()) > 0.9

@@ -13,7 +13,7 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,14 +41,14 @@ LEAST_FACTOR = 0.05
 class UMANet(Method):
     """Backbone, primary and auxiliary predictor, annotation uncertainty and quality assessment modules.
 
-    Buffers that are saved with it: ``reliability`` (a_r, running mean of w over disputed voxels, per annotator; NaN
-    while there were none) and ``disputes`` (in how many batches there were some), ``mean_uncertainty`` (running mean of
-    u over the region of interest, per annotator; NaN while absent) and ``batches`` (how many that is of), ``low_share``
-    (running share graded low).
+    Buffers that are saved with it: ``reliability`` (a_rk, running mean of w over the disputed voxels that annotator r
+    calls k; NaN while there were none) and ``disputes`` (in how many batches there were some), ``mean_uncertainty``
+    (running mean of u over the region of interest, per annotator; NaN while absent) and ``batches`` (how many that is
+    of), ``low_share`` (running share graded low).
     """
 
-    reliability: Float[Tensor, " R"]
-    disputes: Float[Tensor, " R"]
+    reliability: Float[Tensor, "R K"]
+    disputes: Float[Tensor, "R K"]
     mean_uncertainty: Float[Tensor, " R"]
     batches: Float[Tensor, " R"]
     low_share: Float[Tensor, ""]
@@ -67,9 +67,13 @@ class UMANet(Method):
             QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
             for each in (1, len(task.annotators))
         )
-        for mean, count in (("reliability", "disputes"), ("mean_uncertainty", "batches")):
-            self.register_buffer(mean, torch.full((len(task.annotators),), torch.nan))
-            self.register_buffer(count, torch.zeros(len(task.annotators)))
+        annotators, classes = len(task.annotators), task.num_classes
+        for mean, count, shape in (
+            ("reliability", "disputes", (annotators, classes)),
+            ("mean_uncertainty", "batches", (annotators,)),
+        ):
+            self.register_buffer(mean, torch.full(shape, torch.nan))
+            self.register_buffer(count, torch.zeros(shape))
         self.register_buffer("low_share", torch.zeros(()))
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
@@ -131,7 +135,9 @@ class UMANet(Method):
         )
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
-        return self.reliability.masked_fill(self.disputes == 0, torch.nan).cpu() if self.weighs_annotators else None
+        """a_r, the mean of a_rk over the classes that annotator r said in a dispute; NaN where there was none."""
+        seen = self.reliability.masked_fill(self.disputes == 0, torch.nan).nanmean(1)
+        return seen.cpu() if self.weighs_annotators else None
 
     def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
         """A copy for other annotators: known ones keep what was learned, new ones get the mean of the known."""
@@ -143,7 +149,7 @@ class UMANet(Method):
             return torch.stack([new if row is None else values[row] for row in rows])
 
         known = self._known_reliability()
-        other.reliability = choose(known, known.mean())
+        other.reliability = choose(known, known.mean(0))
         other.mean_uncertainty = choose(self.mean_uncertainty, self.mean_uncertainty.nanmean())
         other.disputes, other.batches = (choose(n, torch.zeros_like(n[0])) for n in (self.disputes, self.batches))
         embedding = self.uncertainty.annotator
@@ -161,25 +167,24 @@ class UMANet(Method):
             seen["reliability_where_disputed"] = float(self.reliability.nanmean())
         if not self.identified:
             return seen
-        for kind, values in (("uncertainty", self.mean_uncertainty), ("reliability", self.reliability)):
+        for kind, values in (("uncertainty", self.mean_uncertainty), ("reliability", self.reliability.nanmean(1))):
             named = zip(self.annotators, values.tolist(), strict=True)
             seen |= {f"{kind}/{name}": value for name, value in named if not math.isnan(value)}
         return seen
 
-    def _known_reliability(self) -> Float[Tensor, " R"]:
-        """a_r, and for annotators of whom nothing is known the mean of the others."""
-        missing = self.reliability.isnan()
-        mean = START_RELIABILITY if missing.all() else self.reliability.nanmean()
-        return torch.where(missing, mean, self.reliability)
+    def _known_reliability(self) -> Float[Tensor, "R K"]:
+        """a_rk, and where nothing is known the mean of the other annotators; NaN where nobody said the class."""
+        return torch.where(self.reliability.isnan(), self.reliability.nanmean(0), self.reliability)
 
     def _factors(self, present: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """F_r in (0, 1], 1 for the most reliable annotator; 0 where absent.
 
-        Independent sources combine by log-odds, so F is the logit of an annotator's reliability.
+        Independent sources combine by log-odds, so F is the logit of an annotator's reliability. All classes count
+        alike in that: otherwise who hardly draws anything is reliable, as most of what is disputed is background.
         """
         if not self.weighs_annotators:
             return present.float()
-        reliability = self._known_reliability().to(present.device)
+        reliability = self._known_reliability().nanmean(1).nan_to_num(START_RELIABILITY).to(present.device)
         logit = torch.logit(reliability.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
         return logit / logit.max() * present
 
@@ -228,9 +233,9 @@ class UMANet(Method):
         quality: Float[Tensor, "B R"],
         batch: Batch,
     ) -> None:
-        """Running means. a_r comes from w alone, never from F, so that reliability cannot feed on itself.
+        """Running means. a_rk comes from w alone, never from F, so that reliability cannot feed on itself.
 
-        Images of low quality do not count for a_r: they say little about who is usually right.
+        Images of low quality do not count for a_rk: they say little about who is usually right.
         """
         if not self.training:
             return
@@ -238,13 +243,13 @@ class UMANet(Method):
         highest = batch.annotations.masked_fill(~shown, 0).amax(1)
         lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
-        _run(
-            self.reliability,
-            self.disputes,
-            reliability,
-            (highest != lowest)[:, None] & shown & _over_space(usual, shown),
-        )
-        _run(self.mean_uncertainty, self.batches, uncertainty, region[:, None] & shown)
+        disputed = ((highest != lowest) & _over_space(usual[:, 0], highest))[:, None] & shown
+        said = _sums_by_class(reliability, batch.annotations, disputed, self.reliability.shape[1])
+        _run(self.reliability, self.disputes, *said)
+        over_images_and_space = [0, *range(2, uncertainty.ndim)]
+        inside = region[:, None] & shown
+        total, count = (uncertainty * inside).sum(over_images_and_space), inside.sum(over_images_and_space)
+        _run(self.mean_uncertainty, self.batches, total, count)
 
 
 def _consensus(
@@ -257,22 +262,33 @@ def _consensus(
     return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def _run(
-    mean: Float[Tensor, " R"],
-    batches: Float[Tensor, " R"],
+def _sums_by_class(
     values: Float[Tensor, "B R *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
     where: Bool[Tensor, "B R *spatial"],
+    classes: int,
+) -> tuple[Float[Tensor, "R K"], Float[Tensor, "R K"]]:
+    """Sum and number of the values that lie in ``where``, per annotator and class that is said there."""
+    annotators = values.shape[1]
+    first = torch.arange(annotators, device=values.device) * classes
+    said = (_over_space(first[None], annotations) + annotations)[where]
+    sums = torch.zeros(2, annotators * classes, device=values.device)
+    sums.index_add_(1, said, torch.stack([values[where], torch.ones_like(values[where])]))
+    total, count = sums.view(2, annotators, classes)
+    return total, count
+
+
+def _run(
+    mean: Float[Tensor, "*n"], batches: Float[Tensor, "*n"], total: Float[Tensor, "*n"], count: Shaped[Tensor, "*n"]
 ) -> None:
-    """Move a running mean towards this batch's, for the annotators that occur in ``where``.
+    """Move running means towards those of this batch, ``total / count``, where ``count`` is not 0.
 
     The weight of the first batches is corrected for their number, so that annotators with few cases are no better or
     worse for it.
     """
-    over_images_and_space = [0, *range(2, values.ndim)]
-    count = where.sum(over_images_and_space)
     occurs = count > 0
     batches += occurs
-    now = (values * where).sum(over_images_and_space) / count.clamp_min(1)
+    now = total / count.clamp_min(1)
     step = (1 - RUNNING_MEAN) / (1 - RUNNING_MEAN ** batches.clamp_min(1))
     moved = torch.where(batches == 1, now, mean + step * (now - mean))
     mean.copy_(torch.where(occurs, moved, mean))
