@@ -13,7 +13,7 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,16 +41,15 @@ LEAST_FACTOR = 0.05
 class UMANet(Method):
     """Backbone, primary and auxiliary predictor, annotation uncertainty and quality assessment modules.
 
-    Buffers that are saved with it: ``reliability`` (a_rk, running mean of w over the disputed voxels that annotator r
-    calls k; NaN while there were none) and ``disputes`` (in how many batches there were some), ``mean_uncertainty``
-    (running mean of u over the region of interest, per annotator; NaN while absent) and ``batches`` (how many that is
-    of), ``low_share`` (running share graded low).
+    Buffers that are saved with it: running sums per annotator, over the disputed voxels that are called k (``right``: of
+    w; ``said``: of ones) and over the region of interest (``doubt``: of u; ``seen``: of ones), and ``low_share``, the
+    running share graded low. Sums fade; only their ratios mean something.
     """
 
-    reliability: Float[Tensor, "R K"]
-    disputes: Float[Tensor, "R K"]
-    mean_uncertainty: Float[Tensor, " R"]
-    batches: Float[Tensor, " R"]
+    right: Float[Tensor, "R K"]
+    said: Float[Tensor, "R K"]
+    doubt: Float[Tensor, " R"]
+    seen: Float[Tensor, " R"]
     low_share: Float[Tensor, ""]
 
     def __init__(self, task: Task, config: RunConfig):
@@ -67,13 +66,8 @@ class UMANet(Method):
             QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
             for each in (1, len(task.annotators))
         )
-        annotators, classes = len(task.annotators), task.num_classes
-        for mean, count, shape in (
-            ("reliability", "disputes", (annotators, classes)),
-            ("mean_uncertainty", "batches", (annotators,)),
-        ):
-            self.register_buffer(mean, torch.full(shape, torch.nan))
-            self.register_buffer(count, torch.zeros(shape))
+        for sums, shape in (("right", (task.num_classes,)), ("said", (task.num_classes,)), ("doubt", ()), ("seen", ())):
+            self.register_buffer(sums, torch.zeros(len(task.annotators), *shape))
         self.register_buffer("low_share", torch.zeros(()))
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
@@ -135,12 +129,10 @@ class UMANet(Method):
         )
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
-        """a_r, the mean of a_rk over the classes that annotator r said in a dispute; NaN where there was none."""
-        seen = self.reliability.masked_fill(self.disputes == 0, torch.nan).nanmean(1)
-        return seen.cpu() if self.weighs_annotators else None
+        return self._reliability().cpu() if self.weighs_annotators else None
 
     def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
-        """A copy for other annotators: known ones keep what was learned, new ones get the mean of the known."""
+        """A copy for other annotators: known ones keep what was learned, new ones count as the mean of these."""
         other = copy.deepcopy(self)
         other.annotators = annotators
         rows = [self.annotators.index(name) if name in self.annotators else None for name in annotators]
@@ -148,10 +140,9 @@ class UMANet(Method):
         def choose(values: Tensor, new: Tensor) -> Tensor:
             return torch.stack([new if row is None else values[row] for row in rows])
 
-        known = self._known_reliability()
-        other.reliability = choose(known, known.mean(0))
-        other.mean_uncertainty = choose(self.mean_uncertainty, self.mean_uncertainty.nanmean())
-        other.disputes, other.batches = (choose(n, torch.zeros_like(n[0])) for n in (self.disputes, self.batches))
+        for sums in ("right", "said", "doubt", "seen"):
+            values = getattr(self, sums)
+            setattr(other, sums, choose(values, torch.zeros_like(values[0])))
         embedding = self.uncertainty.annotator
         if embedding is not None:
             other.uncertainty.annotator = torch.nn.Parameter(choose(embedding.data, embedding.data.mean(0)))
@@ -163,28 +154,36 @@ class UMANet(Method):
         Anonymous annotators are not named.
         """
         seen = {"low_quality_share": float(self.low_share)}
-        if self.disputes.any():
-            seen["reliability_where_disputed"] = float(self.reliability.nanmean())
+        if self.said.any():
+            seen["reliability_where_disputed"] = float(self.right.sum() / self.said.sum())
         if not self.identified:
             return seen
-        for kind, values in (("uncertainty", self.mean_uncertainty), ("reliability", self.reliability.nanmean(1))):
+        for kind, values in (("uncertainty", self.doubt / self.seen), ("reliability", self._reliability())):
             named = zip(self.annotators, values.tolist(), strict=True)
             seen |= {f"{kind}/{name}": value for name, value in named if not math.isnan(value)}
         return seen
 
-    def _known_reliability(self) -> Float[Tensor, "R K"]:
-        """a_rk, and where nothing is known the mean of the other annotators; NaN where nobody said the class."""
-        return torch.where(self.reliability.isnan(), self.reliability.nanmean(0), self.reliability)
+    def _reliability(self) -> Float[Tensor, " R"]:
+        """a_r, the lower of the mean w over disputed voxels and of its mean over classes; NaN without disputes.
+
+        The first alone would call reliable who hardly draws anything, where most of what is disputed is background; the
+        second alone, who draws too much and is right in the little that is left out.
+        """
+        by_class = self.right / self.said  # NaN where it was not said: as others are
+        by_class = torch.where(by_class.isnan(), by_class.nanmean(0), by_class)
+        return torch.minimum(self.right.sum(1) / self.said.sum(1), by_class.nanmean(1))
 
     def _factors(self, present: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """F_r in (0, 1], 1 for the most reliable annotator; 0 where absent.
 
-        Independent sources combine by log-odds, so F is the logit of an annotator's reliability. All classes count
-        alike in that: otherwise who hardly draws anything is reliable, as most of what is disputed is background.
+        Independent sources combine by log-odds, so F is the logit of an annotator's reliability. Annotators of whom
+        nothing is known count as the mean of the others.
         """
         if not self.weighs_annotators:
             return present.float()
-        reliability = self._known_reliability().nanmean(1).nan_to_num(START_RELIABILITY).to(present.device)
+        reliability = self._reliability().to(present.device)
+        mean = reliability.nanmean().nan_to_num(START_RELIABILITY)
+        reliability = torch.where(reliability.isnan(), mean, reliability)
         logit = torch.logit(reliability.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
         return logit / logit.max() * present
 
@@ -233,9 +232,9 @@ class UMANet(Method):
         quality: Float[Tensor, "B R"],
         batch: Batch,
     ) -> None:
-        """Running means. a_rk comes from w alone, never from F, so that reliability cannot feed on itself.
+        """Running sums. a_r comes from w alone, never from F, so that reliability cannot feed on itself.
 
-        Images of low quality do not count for a_rk: they say little about who is usually right.
+        Images of low quality do not count for a_r: they say little about who is usually right.
         """
         if not self.training:
             return
@@ -244,12 +243,16 @@ class UMANet(Method):
         lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         disputed = ((highest != lowest) & _over_space(usual[:, 0], highest))[:, None] & shown
-        said = _sums_by_class(reliability, batch.annotations, disputed, self.reliability.shape[1])
-        _run(self.reliability, self.disputes, *said)
+        said = _sums_by_class(reliability, batch.annotations, disputed, self.said.shape[1])
+        _add(self.right, self.said, *said)
         over_images_and_space = [0, *range(2, uncertainty.ndim)]
         inside = region[:, None] & shown
-        total, count = (uncertainty * inside).sum(over_images_and_space), inside.sum(over_images_and_space)
-        _run(self.mean_uncertainty, self.batches, total, count)
+        _add(
+            self.doubt,
+            self.seen,
+            (uncertainty * inside).sum(over_images_and_space),
+            inside.sum(over_images_and_space).float(),
+        )
 
 
 def _consensus(
@@ -278,20 +281,17 @@ def _sums_by_class(
     return total, count
 
 
-def _run(
-    mean: Float[Tensor, "*n"], batches: Float[Tensor, "*n"], total: Float[Tensor, "*n"], count: Shaped[Tensor, "*n"]
+def _add(
+    total: Float[Tensor, "R *k"],
+    count: Float[Tensor, "R *k"],
+    more: Float[Tensor, "R *k"],
+    counted: Float[Tensor, "R *k"],
 ) -> None:
-    """Move running means towards those of this batch, ``total / count``, where ``count`` is not 0.
-
-    The weight of the first batches is corrected for their number, so that annotators with few cases are no better or
-    worse for it.
-    """
-    occurs = count > 0
-    batches += occurs
-    now = total / count.clamp_min(1)
-    step = (1 - RUNNING_MEAN) / (1 - RUNNING_MEAN ** batches.clamp_min(1))
-    moved = torch.where(batches == 1, now, mean + step * (now - mean))
-    mean.copy_(torch.where(occurs, moved, mean))
+    """Let the sums of the annotators who occur in a batch fade, and add those of the batch."""
+    occurs = (counted.flatten(1).sum(1) if counted.ndim > 1 else counted) > 0
+    fade = torch.where(occurs, RUNNING_MEAN, 1.0).view(-1, *[1] * (total.ndim - 1))
+    total.mul_(fade).add_(more)
+    count.mul_(fade).add_(counted)
 
 
 def _over_space(values: Tensor, like: Tensor) -> Tensor:
