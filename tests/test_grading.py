@@ -43,8 +43,8 @@ def release(folder, shape, method="uma-net", **options):
     made = make_method(index.task, tiny_config(method))
     if method == "uma-net":
         torch.nn.init.normal_(made.uncertainty.out.weight, std=12.0)
-        made.reliability.copy_(torch.tensor([0.6, 0.9, 0.7])[:, None].expand_as(made.reliability))
-        made.disputes.fill_(100.0)
+        made.said.fill_(100.0)
+        made.right.copy_(made.said * torch.tensor([0.6, 0.9, 0.7])[:, None])
     save_model(made, index, tiny_config(method), folder / "run")
     return index, load_model(folder / "run", grading=method == "uma-net")
 

@@ -26,8 +26,8 @@ def make_uma_net(task=None, seed=0, **options) -> UMANet:
 
 def know(method: UMANet, reliability: list[float]) -> None:
     """As after long training: a_r, alike for all classes."""
-    method.reliability.copy_(torch.tensor(reliability)[:, None].expand_as(method.reliability))
-    method.disputes.fill_(1000.0)
+    method.said.fill_(1000.0)
+    method.right.copy_(method.said * torch.tensor(reliability)[:, None])
 
 
 def reliability_maps(method: UMANet, batch: Batch) -> torch.Tensor:
@@ -62,8 +62,8 @@ def nobody(batch: Batch, classes: int = 3) -> torch.Tensor:
 
 
 def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """F_r by hand: logit of the clipped mean over classes, at least 0.05, over the largest of all annotators."""
-    clipped = [min(max(float(of_classes.mean()), 0.05), 0.95) for of_classes in a]
+    """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of all annotators."""
+    clipped = [min(max(float(value), 0.05), 0.95) for value in a]
     logits = [max(math.log(value / (1 - value)), 0.05) for value in clipped]
     f = torch.zeros(batch.present.shape)
     for b in range(len(f)):
@@ -85,7 +85,7 @@ def test_grades_hold_the_uncertainty_and_its_consensus():
     with torch.no_grad():
         grades = method.grade(batch)
     torch.testing.assert_close(grades.uncertainty, torch.where(shown, -w.log(), 0.0), **CLOSE)
-    v = w * factors(method.reliability, batch)[..., None, None]
+    v = w * factors(method._reliability(), batch)[..., None, None]
     torch.testing.assert_close(
         grades.consensus, looped_consensus(batch, v, batch.present, 0.5 * grades.probabilities), **CLOSE
     )
@@ -170,74 +170,85 @@ def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch):
     monkeypatch.setattr(method.image_quality, "is_low", lambda quality: torch.tensor([[False], [True]]))
     method.loss(batch, 0.2)
     alone = Batch(*(each[:1] for each in (batch.image, batch.annotations, batch.present)))
-    torch.testing.assert_close(method.reliability, disputed_means(w[:1], alone), **CLOSE)
+    right, said = disputed_sums(w[:1], alone)
+    torch.testing.assert_close(method.right, right, **CLOSE)
+    torch.testing.assert_close(method.said, said, **CLOSE)
 
 
-def disputed_means(w: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Mean w where the annotations of an image differ, per annotator and class that they say, by loops."""
-    means = torch.full((w.shape[1], 3), torch.nan)
-    for r, k in itertools.product(range(len(means)), range(3)):
-        values = []
-        for b, at in itertools.product(range(len(w)), itertools.product(*map(range, SHAPE))):
-            said = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
-            if len(said) > 1 and batch.present[b, r] and int(batch.annotations[(b, r, *at)]) == k:
-                values.append(float(w[(b, r, *at)]))
-        means[r, k] = sum(values) / len(values) if values else math.nan
-    return means
+def disputed_sums(w: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of w, and number of voxels, where annotations of an image differ, per annotator and class, by loops."""
+    right, said = torch.zeros(2, w.shape[1], 3)
+    for b, r, at in itertools.product(*map(range, w.shape[:2]), itertools.product(*map(range, SHAPE))):
+        everybody = {int(batch.annotations[(b, s, *at)]) for s in present_annotators(batch, b)}
+        if len(everybody) > 1 and batch.present[b, r]:
+            right[r, batch.annotations[(b, r, *at)].long()] += w[(b, r, *at)]
+            said[r, batch.annotations[(b, r, *at)].long()] += 1
+    return right, said
 
 
-def test_reliability_is_a_running_mean_over_the_disputed_voxels():
-    method, batch = make_uma_net(), sparse_batch()
-    know(method, [0.88, 0.5, 0.7])
-    expected = 0.97 * method.reliability + 0.03 * disputed_means(reliability_maps(method, batch), batch)
-    method.loss(batch, 1.0)
-    torch.testing.assert_close(method.reliability, expected, **CLOSE)
-
-
-def test_few_batches_weigh_as_if_there_had_been_no_others_before():
-    """A running mean from 0, over the sum of its weights: annotators with few cases are no better for it."""
+def test_what_was_right_is_summed_over_the_disputed_voxels_and_fades():
     method = make_uma_net()
-    weighted, weights = torch.zeros(3, 3), 0.0
-    for seed in range(4):
+    right, said = torch.zeros(2, 3, 3)
+    for seed in range(3):
         batch = sparse_batch(seed=seed)
-        means = disputed_means(reliability_maps(method, batch), batch)
-        weighted, weights = 0.97 * weighted + 0.03 * means, 0.97 * weights + 0.03
+        more = disputed_sums(reliability_maps(method, batch), batch)
+        right, said = 0.97 * right + more[0], 0.97 * said + more[1]
         method.loss(batch, 1.0)
-    torch.testing.assert_close(method.reliability, weighted / weights, **CLOSE)
+    torch.testing.assert_close(method.right, right, **CLOSE)
+    torch.testing.assert_close(method.said, said, **CLOSE)
 
 
-def test_annotators_and_classes_of_which_nothing_is_known_count_as_the_mean_of_the_others():
-    method, batch = make_uma_net(network_vote=0.0), make_batch(make_task(classes=3), SHAPE, images=2)
-    batch.present[:, 2] = False
-    batch.annotations[batch.annotations == 2] = 1
+def test_who_is_in_no_dispute_keeps_what_is_known():
+    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
+    know(method, [0.9, 0.6, 0.3])
+    batch.present[:, 1] = False
     method.loss(batch, 1.0)
-    assert method.annotator_reliability().isnan().tolist() == [False, False, True]
-    method.reliability[:2] = torch.tensor([[0.9, 0.8, torch.nan], [0.6, torch.nan, torch.nan]])
-    batch.present[:] = True
+    assert float(method.said[1, 0]) == 1000
+    assert float(method.said[0].sum()) != 3000
+
+
+def test_reliability_is_the_lower_of_the_mean_over_voxels_and_over_classes():
+    method = make_uma_net()
+    method.said.copy_(torch.tensor([[80.0, 10.0, 10.0], [10.0, 80.0, 10.0], [50.0, 50.0, 0.0]]))
+    method.right.copy_(torch.tensor([[72.0, 2.0, 3.0], [10.0, 40.0, 9.0], [40.0, 30.0, 0.0]]))
+    # Over voxels 0.77, 0.59, 0.7; over classes (0.9 + 0.2 + 0.3) / 3, (1 + 0.5 + 0.9) / 3, and what the third never
+    # said as the mean of the others: (0.8 + 0.6 + 0.6) / 3.
+    found = method.annotator_reliability()
+    torch.testing.assert_close(found, torch.tensor([0.466667, 0.59, 0.666667]), **CLOSE)
+
+
+def test_annotators_of_whom_nothing_is_known_count_as_the_mean_of_the_others():
+    method, batch = make_uma_net(network_vote=0.0), make_batch(make_task(classes=3), SHAPE, images=2)
+    know(method, [0.9, 0.6, 0.0])
+    method.said[2] = 0
+    reliability = method.annotator_reliability()
+    assert reliability is not None and reliability.isnan().tolist() == [False, False, True]
     w = reliability_maps(method, batch)
-    f = factors(torch.tensor([[0.9, 0.8], [0.6, 0.8], [0.75, 0.8]]), batch)
+    f = factors(torch.tensor([0.9, 0.6, 0.75]), batch)
     expected = looped_consensus(batch, w * f[..., None, None], batch.present, nobody(batch))
     torch.testing.assert_close(method.grade(batch).consensus, expected, **CLOSE)
+
+
+def test_nothing_is_known_where_nothing_is_disputed():
+    method, batch = make_uma_net(), sparse_batch()
+    agreed = replace(batch, annotations=batch.annotations[:, :1].expand(-1, 3, -1, -1).contiguous())
+    method.loss(agreed, 1.0)
+    reliability = method.annotator_reliability()
+    assert reliability is not None and reliability.isnan().all()
+    assert "reliability_where_disputed" not in method.monitor()
 
 
 def test_who_leaves_everything_out_is_not_reliable_for_being_mostly_right():
     """Most of what is disputed is background: an empty annotation is right there, and useless."""
     method, batch = make_uma_net(make_task()), make_batch(make_task(), SHAPE, images=1)
-    method.reliability.copy_(torch.tensor([[0.85, 0.75], [0.9, 0.2], [0.6, 0.6]]))
+    method.said.fill_(100.0)
+    method.right.copy_(100 * torch.tensor([[0.85, 0.75], [0.9, 0.2], [0.6, 0.6]]))
     batch.annotations[:, 0], batch.annotations[:, 1] = 1, 0
     batch.annotations[:, 2] = 0
     with torch.no_grad():
         method.uncertainty.out.weight.zero_()  # the same w everywhere
         method.primary.layers[-1].weight.zero_()
     assert (method.grade(batch).consensus[0].argmax(0) == 1).all()
-
-
-def test_reliability_stays_where_nothing_is_disputed():
-    method, batch = make_uma_net(), sparse_batch()
-    agreed = replace(batch, annotations=batch.annotations[:, :1].expand(-1, 3, -1, -1).contiguous())
-    method.loss(agreed, 1.0)
-    assert method.reliability.isnan().all()
-    assert "reliability_where_disputed" not in method.monitor()
 
 
 @pytest.mark.parametrize("weights", ["normalised", "total"])
@@ -252,7 +263,7 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, p
         found = method.loss(batch, progress)["segmentation"]
     shown = batch.present[..., None, None].float().expand_as(w)
     after_warm_up = progress >= 0.15
-    f = factors(method.reliability, batch) if after_warm_up else batch.present.float()
+    f = factors(method._reliability(), batch) if after_warm_up else batch.present.float()
     v = w * f[..., None, None] ** 2 if after_warm_up else shown
     t = looped_consensus(batch, v, batch.present, nobody(batch))
     if target == "hard":
@@ -275,7 +286,7 @@ def graded(method: UMANet, batch: Batch, low: torch.Tensor, monkeypatch) -> dict
 def expected_terms(method, batch, w, high, low):
     with torch.no_grad():
         features = method.backbone(batch.image)
-        f = factors(method.reliability, batch)
+        f = factors(method._reliability(), batch)
         v = w * f[..., None, None] ** method.options.sharpness
         terms = []
         for predictor, teachers in ((method.primary, high), (method.auxiliary, low)):
@@ -389,7 +400,8 @@ def test_known_annotators_keep_what_was_learned_and_new_ones_are_average():
     torch.nn.init.normal_(method.uncertainty.annotator)
     other = method.with_annotators(("annotator2", "newcomer", "annotator0"))
     assert other.annotators == ("annotator2", "newcomer", "annotator0")
-    torch.testing.assert_close(other.reliability, torch.tensor([[0.3] * 3, [0.6] * 3, [0.9] * 3]))
+    known = other.annotator_reliability()
+    torch.testing.assert_close(known, torch.tensor([0.3, torch.nan, 0.9]), equal_nan=True)
     assert other.uncertainty.annotator is not None
     torch.testing.assert_close(other.uncertainty.annotator[1], method.uncertainty.annotator.mean(0))
     reordered = replace(batch, annotations=batch.annotations[:, [2, 1, 0]])
@@ -402,9 +414,9 @@ def test_a_subset_of_the_annotators_can_be_graded_and_the_original_stays():
     one = replace(batch, annotations=batch.annotations[:, 1:2], present=batch.present[:, 1:2])
     alone = method.with_annotators(("annotator1",))
     torch.testing.assert_close(alone.grade(one).uncertainty, method.grade(batch).uncertainty[:, 1:2], **CLOSE)
-    alone.reliability.zero_()
+    alone.right.fill_(-1.0)
     assert method.annotators == ("annotator0", "annotator1", "annotator2")
-    assert (method.reliability != 0).all()
+    assert (method.right >= 0).all()
 
 
 def test_anonymous_annotators_may_be_any_number():
@@ -419,7 +431,7 @@ def test_the_monitor_names_every_annotator():
     method.loss(sparse_batch(), 1.0)
     seen = method.monitor()
     assert {f"{kind}/annotator{r}" for r in range(3) for kind in ("reliability", "uncertainty")} <= set(seen)
-    assert seen["reliability_where_disputed"] == pytest.approx(float(method.reliability.mean()))
+    assert seen["reliability_where_disputed"] == pytest.approx(float(method.right.sum() / method.said.sum()))
     assert all(isinstance(value, float) for value in seen.values())
 
 
@@ -456,7 +468,7 @@ def test_the_uncertainty_module_lives():
     labels = everything.annotations
     wrong = labels.bool() != truth[:, None]
     disputed = (labels.amax(1) != labels.amin(1))[:, None].expand_as(labels)
-    good, *others, bad = method.reliability.mean(1).tolist()
+    good, *others, bad = method._reliability().tolist()
     assert good > bad + 0.05
     assert good > max(others)
     assert grades.quality[:, 0].mean() > grades.quality[:, 4].mean() + 0.05

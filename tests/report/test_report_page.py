@@ -174,8 +174,8 @@ def test_grades_of_a_run_that_never_doubted_are_said_to_mean_nothing(flat, tmp_p
     text = flat.report.read_text()
     assert text.count("These grades mean nothing.") == 2 and "graded low</span>" not in text
     model = load_model(flat.run, grading=True)
-    model.method.reliability.fill_(0.6)
-    model.method.disputes.fill_(10)
+    model.method.said.fill_(10.0)
+    model.method.right.fill_(6.0)
     build_report(model, flat.index, flat.run, tmp_path / "doubting.html", most_cases=0)
     text = (tmp_path / "doubting.html").read_text()
     assert "mean nothing" not in text and "least reliable annotator" in text and "graded low</span>" in text

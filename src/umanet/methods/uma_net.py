@@ -41,9 +41,9 @@ LEAST_FACTOR = 0.05
 class UMANet(Method):
     """Backbone, primary and auxiliary predictor, annotation uncertainty and quality assessment modules.
 
-    Buffers that are saved with it: running sums per annotator, over the disputed voxels that are called k (``right``: of
-    w; ``said``: of ones) and over the region of interest (``doubt``: of u; ``seen``: of ones), and ``low_share``, the
-    running share graded low. Sums fade; only their ratios mean something.
+    Buffers that are saved with it: running sums per annotator, over the disputed voxels that are called k (``right``:
+    of w; ``said``: of ones) and over the region of interest (``doubt``: of u; ``seen``: of ones), and ``low_share``,
+    the running share graded low. Sums fade; only their ratios mean something.
     """
 
     right: Float[Tensor, "R K"]
