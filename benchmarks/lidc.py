@@ -81,7 +81,7 @@ def report(done: list[Trial]) -> list[str]:
     return [
         f"Central {SIDE} x {SIDE} pixels of every crop. Cases: {sizes} (split by patient). Seeds: {seeds}. Test cases",
         "against their four annotations: RIGA soft Dice, mean Dice over annotators, ECE and Brier in the dilated union",
-        "of annotations and prediction. Mean with a 95 % bootstrap interval over seeds and patients. ECE is the mean of",
+        "of annotations and prediction. 95 % bootstrap interval over seeds and patients. ECE is the mean of",
         "single cases' ECE, which is larger than a pooled one.",
         "",
         *table(["method", *(metric.replace("_", " ") for metric in METRICS)], rows),
