@@ -108,8 +108,8 @@ def check_examples(folder: Path) -> None:
     """On what the tutorial made."""
     index = read_index(folder / "dataset.json")
     predictions = folder / "predictions"
-    compare = load(ROOT / "examples" / "compare_two_runs.py").compare
-    assert compare(predictions, predictions, index) == (0, 0, 0)
+    gain = load(ROOT / "examples" / "compare_two_runs.py").dice_gain
+    assert gain(predictions, predictions, index) == (0, 0, 0)
     found = load(ROOT / "examples" / "list_doubtful_annotations.py").doubtful(folder / "run", index)
     header, *rows = (folder / "grades" / "quality.csv").read_text().splitlines()
     outputs = (ROOT / "docs" / "reference" / "outputs.md").read_text(encoding="utf-8")
