@@ -1,7 +1,6 @@
 """Scores and differences as tables of text: for a terminal, or ready to paste as Markdown or LaTeX."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,6 +137,6 @@ def _interval(key: str, row: Row, layout: Layout, sign: str = "") -> dict[str, s
     return {f"{key} [95 %]": f"{middle} [{low}, {high}]" if low else middle}
 
 
-def _counts(row: Mapping[str, int]) -> dict[str, str]:
+def _counts(row: Row) -> dict[str, str]:
     names = {"cases": "cases", "both_empty": "empty", "missed": "missed", "false": "false"}
     return {title: str(row[key]) for key, title in names.items()}
