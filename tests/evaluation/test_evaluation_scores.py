@@ -246,3 +246,18 @@ def test_what_was_compared_with_has_a_digest_whatever_the_order_of_cases(flat):
     flat.write("a0", "b", [0, 0, 0, 1])
     other = flat.evaluate().protocol["targets_sha256"]
     assert other["truth"] == first["truth"] and other["annotations"] != first["annotations"]
+
+
+def test_to_miss_a_class_does_not_shorten_the_mean_distance(solid):
+    shape = solid.geometry.shape
+    truth = np.zeros(shape, int)
+    truth[0], truth[-1] = 1, 2
+    solid.add("missed", np.where(truth == 1, 1, 0), truth=truth, annotations=[truth])
+    solid.add("found", truth, truth=truth, annotations=[truth])
+    evaluation = solid.evaluate()
+    mean, lung, heart = evaluation.cases[:3]
+    assert (lung["hd95_mm"], heart["hd95_mm"], mean["hd95_mm"]) == (0, None, None)
+    assert (mean["dice"], mean["mean_dice"]) == (0.5, 0.5)
+    entry = evaluation.summary["hd95_mm"]
+    assert (entry["mean"], entry["cases"], entry["missed"]) == (0, 1, 1)
+    assert solid.evaluate(missed="diagonal").summary["hd95_mm"]["cases"] == 2

@@ -213,12 +213,16 @@ def _outcome(predicted: Bool[np.ndarray, "*spatial"], there: Bool[np.ndarray, "*
 
 
 def _mean_row(rows: list[Row], names: tuple[str, ...]) -> Row:
-    """Of the classes of one case, over those where a metric is defined."""
+    """Of the classes of one case, over those where a metric is defined.
+
+    A distance has a mean only where all classes have one: to miss a class would otherwise shorten it.
+    """
     kept = {key: rows[0][key] for key in ("case", "patient", "annotator") if key in rows[0]}
     row = dict.fromkeys(rows[0]) | kept | {"class": MEAN}
     for name in (name for name in names if name in row):
         values = [own[name] for own in rows if own[name] is not None]
-        row[name] = float(np.mean(values)) if values else None
+        enough = len(values) == len(rows) if METRICS[name].part == "distances" else bool(values)
+        row[name] = float(np.mean(values)) if enough else None
     return row
 
 
