@@ -3,22 +3,24 @@
 python examples/compare_two_runs.py PREDICTIONS OTHER_PREDICTIONS dataset.json
 """
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
-import numpy as np
-
-from umanet import DatasetIndex, evaluate, read_index
-from umanet.metrics import bootstrap_interval
+from umanet import DatasetIndex, compare, evaluate, read_index
 
 
-def compare(first: Path, second: Path, index: DatasetIndex) -> tuple[float, float, float]:
+def dice_gain(first: Path, second: Path, index: DatasetIndex) -> tuple[float, float, float]:
     """By how much Dice the first is above the second on the test cases: mean, and its 95 % interval."""
-    ours, theirs = (evaluate(run, index, split="test", against="truth").cases for run in (first, second))
-    gains = np.array([one["dice"] - other["dice"] for one, other in zip(ours, theirs, strict=True)])
-    return float(gains.mean()), *bootstrap_interval(gains, [row["patient"] for row in ours], seed=0)
+    scores = {name: evaluate(path, index, split="test", against="truth")
+              for name, path in {"first": first, "second": second}.items()}  # fmt: skip
+    row = compare(scores, baseline="second", metrics=["dice"]).rows[0]
+    return row["difference"], row["low"], row["high"]
 
 
 if __name__ == "__main__":
-    gain, low, high = compare(Path(sys.argv[1]), Path(sys.argv[2]), read_index(Path(sys.argv[3])))
+    parser = ArgumentParser(description=str(__doc__).splitlines()[0])
+    for name in ("predictions", "other_predictions", "dataset"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    gain, low, high = dice_gain(given.predictions, given.other_predictions, read_index(given.dataset))
     print(f"Dice {gain:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")

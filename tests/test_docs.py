@@ -18,6 +18,7 @@ from umanet.config import build_config
 from umanet.data.index import read_index
 from umanet.demo.tables import OWN_DATA
 from umanet.errors import ConfigError
+from umanet.evaluation import METRICS, PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -108,8 +109,8 @@ def check_examples(folder: Path) -> None:
     """On what the tutorial made."""
     index = read_index(folder / "dataset.json")
     predictions = folder / "predictions"
-    compare = load(ROOT / "examples" / "compare_two_runs.py").compare
-    assert compare(predictions, predictions, index) == (0, 0, 0)
+    gain = load(ROOT / "examples" / "compare_two_runs.py").dice_gain
+    assert gain(predictions, predictions, index) == (0, 0, 0)
     found = load(ROOT / "examples" / "list_doubtful_annotations.py").doubtful(folder / "run", index)
     header, *rows = (folder / "grades" / "quality.csv").read_text().splitlines()
     outputs = (ROOT / "docs" / "reference" / "outputs.md").read_text(encoding="utf-8")
@@ -169,6 +170,15 @@ def test_the_layers_in_the_docs_are_those_that_are_checked():
     layers = [line.replace("umanet.", "") for line in contracts[0]["layers"]]
     page = (ROOT / "docs" / "concepts" / "architecture.md").read_text(encoding="utf-8")
     assert "\n" + "\n".join(f"    {line}" for line in layers) + "\n" in page
+
+
+def test_the_page_of_scores_has_every_metric_and_protocol():
+    page = (ROOT / "docs" / "reference" / "evaluation.md").read_text(encoding="utf-8")
+    header = next(line for line in page.splitlines() if line.startswith("| | `default`"))
+    assert re.findall(r"`(\w+)`", header) == list(PROTOCOLS)
+    defined = re.findall(r"^\| (`.+?) \| (truth|annotations) \|", page, re.MULTILINE)
+    listed = {name: against for cell, against in defined for name in re.findall(r"`(\w+)`", cell)}
+    assert listed == {name: metric.against for name, metric in METRICS.items()}
 
 
 def test_own_annotator_shows_that_a_careful_one_is_better_than_a_hasty_one():

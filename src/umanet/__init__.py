@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from umanet.data.index import DatasetIndex, read_index, write_index
     from umanet.data.sources.folder import index as index_folder
     from umanet.errors import UmanetError
-    from umanet.evaluation import evaluate
+    from umanet.evaluation import compare, evaluate, read_evaluation
     from umanet.fusion import FUSIONS
     from umanet.grading import grade
     from umanet.inference.model_file import Model, load_model
@@ -52,6 +52,8 @@ _WHERE = {
     "predict_case": "inference.predict",
     "grade": "grading",
     "evaluate": "evaluation",
+    "read_evaluation": "evaluation",
+    "compare": "evaluation",
 }
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "UmanetError",
     "build_config",
     "check",
+    "compare",
     "evaluate",
     "fuse_dataset",
     "grade",
@@ -78,6 +81,7 @@ __all__ = [
     "predict_case",
     "read_case",
     "read_config",
+    "read_evaluation",
     "read_index",
     "simulate",
     "train",

@@ -7,7 +7,7 @@ import pytest
 
 from umanet.__main__ import main
 
-COMMANDS = ("demo", "import", "simulate", "check", "fuse", "train", "predict", "grade", "evaluate")
+COMMANDS = ("demo", "import", "simulate", "check", "fuse", "train", "predict", "grade", "evaluate", "compare")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -27,7 +27,7 @@ def test_the_help_lists_every_command(capsys):
     [
         ("", ["Expected one of", "demo", "evaluate", "See umanet --help."]),
         ("trian", ["trian", "Did you mean 'train'?", "See umanet --help."]),
-        ("zzz", ["zzz", "expected one of demo, import", "evaluate, report. See"]),
+        ("zzz", ["zzz", "expected one of demo, import", "evaluate, compare, report. See"]),
         ("train", ["Missing", "PATH", "--output", "See umanet train --help."]),
         ("train d.json -o r --trainer.max-step 3", ["--trainer.max-step", "Did you mean '--trainer.max-steps'?"]),
         ("train d.json -o r --uma-net.kapa 3", ["--uma-net.kapa", "Did you mean '--uma-net.kappa'?"]),

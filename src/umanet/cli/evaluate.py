@@ -5,59 +5,112 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from umanet.cli.terminal import print_table, print_text, progress, say
+from umanet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from umanet.evaluation import Evaluation
+    from umanet.evaluation import Evaluation, Table
+
+Layout = Literal["table", "markdown", "latex"]
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score predictions against the truth, the annotations, or whatever there is."""
+    """Score predictions of this or any other tool against the truth, the annotations, or whatever there is."""
 
     predictions: tyro.conf.Positional[Path]
-    """A folder made by predict or fuse, or one of label maps named as the cases."""
+    """A folder made by predict or fuse, or one of label maps or probabilities named as the cases."""
     dataset: tyro.conf.Positional[Path]
     """The dataset.json that has the cases."""
     against: Literal["truth", "annotations"] | None = None
     """What to compare with. Default: all there is."""
     split: str | None = None
     """Only the cases of this split."""
+    protocol: Literal["default", "riga", "qubiq", "lidc"] = "default"
+    """Which metrics, with which thresholds."""
+    classes: Literal["apart", "nested"] | None = None
+    """nested: a class includes those listed after it, as an optic disc its cup. Default: nested in riga, else
+    apart."""
+    tolerance_mm: float | None = None
+    """Of the surface Dice. Default: 1."""
+    missed: Literal["nan", "diagonal"] | None = None
+    """The distance where one mask is empty: undefined, and counted beside the mean (the default), or the diagonal of
+    the image."""
+    uncertainty: Literal["probability", "written"] | None = None
+    """That NCC compares with disagreement: the entropy of each class's probability (the default), or the map in
+    entropy/."""
+    per_annotator: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show the Dice with every annotator; an error where annotators are anonymous."""
+    label_values: Literal["file", "index"] = "file"
+    """What label maps of other tools hold: values as in the annotations, or 0, 1, 2 in the order of the classes."""
+    seed: int = 0
+    """Of the bootstrap."""
+    format: Layout = "table"
+    """How to print the scores: Markdown and LaTeX are ready to paste."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print the scores as JSON instead of a table."""
+    """Print the scores as JSON instead."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder for evaluation.json and evaluation.csv (every case)."""
+    """A folder for evaluation.json and evaluation.csv (every case); compare reads it."""
 
     def run(self) -> None:
         from umanet.data.index import read_index
         from umanet.evaluation import evaluate
 
         index = read_index(self.dataset)
+        require_one_form(self.format, as_json=self.json)
         with progress("Evaluating") as report:
-            found = evaluate(self.predictions, index, against=self.against, split=self.split, progress=report)
+            found = evaluate(
+                self.predictions, index, against=self.against, split=self.split, protocol=self.protocol,
+                per_annotator=self.per_annotator or None, label_values=self.label_values, seed=self.seed,
+                progress=report, **self._options(),
+            )  # fmt: skip
         if self.output is not None:
             found.write(self.output)
             say(f"Every case in {self.output / 'evaluation.csv'}, the summary in evaluation.json.")
-        if self.json:
-            print_text(found.to_json())
+        say(*remarks(found))
+        show(found.to_json() if self.json else self._tables(found), self.format)
+
+    def _options(self) -> dict[str, Any]:
+        names = ("classes", "tolerance_mm", "missed", "uncertainty")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _tables(self, found: "Evaluation") -> "list[Table]":
+        from umanet.evaluation import annotators_table, scores_table
+
+        more = [annotators_table(found, self.format)] if self.per_annotator else []
+        return [scores_table(found, self.format), *more]
+
+
+def remarks(found: "Evaluation") -> list[str]:
+    """What a reader of the numbers must know and does not see in them."""
+    said = found.protocol
+    lines = []
+    distances = said.get("distances")
+    if distances and distances["cases_without_spacing"]:
+        number = distances["cases_without_spacing"]
+        lines.append(f"{number} of {said['cases']} images do not say how large a voxel is: it counts as 1 mm.")
+    if said.get("samples", {}).get("left_out") and said["name"] != "default":
+        lines.append(f"The predictions hold no samples: {', '.join(said['samples']['left_out'])} are left out.")
+    undefined = [name for name, entry in found.summary.items() if not entry["cases"]]
+    if undefined:
+        lines.append(
+            f"Undefined in every case, as with one annotator or without probabilities: {', '.join(undefined)}."
+        )
+    return lines
+
+
+def require_one_form(layout: Layout, *, as_json: bool) -> None:
+    """Raises: ConfigError: Both JSON and a table to paste are asked for."""
+    if as_json and layout != "table":
+        raise ConfigError(f"--json found with --format {layout}, one of them expected. Leave one out.")
+
+
+def show(result: "str | list[Table]", layout: Layout) -> None:
+    """On standard output."""
+    if isinstance(result, str):
+        print_text(result)
+        return
+    for table in result:
+        if layout == "table":
+            print_table([dict(row) for row in table.rows], table.title)
         else:
-            print_table(_rows(found), f"{index.name}: means with 95 % intervals over patients")
-
-
-def _rows(found: "Evaluation") -> list[dict[str, Any]]:
-    return [
-        {
-            "class": row["class"],
-            "metric": row["metric"],
-            "mean": _number(row["mean"]),
-            "95 %": "" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}",
-            "cases": row["cases"],
-            "empty": row["both_empty"],
-            "missed": row["missed"],
-            "false": row["false"],
-        }
-        for row in found.summary_rows()
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+            print_text(table.markdown() if layout == "markdown" else table.latex())

@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 import tyro
 
 from umanet.cli.check import Check
+from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
 from umanet.cli.evaluate import Evaluate
 from umanet.cli.fuse import Fuse
@@ -38,6 +39,7 @@ Commands = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Report, tyro.conf.subcommand("report")]
 )
 

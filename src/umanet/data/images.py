@@ -189,17 +189,29 @@ def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geome
         _write(path, np.rint(np.clip(values, 0, 1) * PNG_SCALE).astype(np.uint16), geometry)
 
 
-def read_map(path: Path, spatial_dims: int) -> Float32[np.ndarray, "*spatial"]:
+def read_map(path: Path, spatial_dims: int, geometry: Geometry | None = None) -> Float32[np.ndarray, "*spatial"]:
     """What ``write_map`` wrote, in RAS+ axis order for NIfTI.
 
     Raises:
         ImageError: Missing, unreadable, or several channels.
+        GeometryError: Another grid than ``geometry``, which is compared unless None.
     """
-    values, _ = _read(path, spatial_dims)
+    values = read_maps(path, spatial_dims, geometry)
     if len(values) != 1:
         raise ImageError(f"{len(values)} channels found, one expected, in map {path}. Give one file per class.")
+    return values[0]
+
+
+def read_maps(path: Path, spatial_dims: int, geometry: Geometry | None = None) -> Float32[np.ndarray, "C *spatial"]:
+    """``read_map`` for a file with several channels."""
+    values, own = _read(path, spatial_dims)
+    difference = grid_difference(geometry, own) if geometry is not None else None
+    if difference:
+        raise GeometryError(
+            f"{difference} found for the image and map {path}, the same grid expected. Resample the map."
+        )
     scale = PNG_SCALE if values.dtype == np.uint16 else 1
-    return (values[0] / np.float32(scale)).astype(np.float32)
+    return (values / np.float32(scale)).astype(np.float32)
 
 
 def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> tuple[np.ndarray, Geometry]:

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from umanet.data.index import DatasetIndex
+from umanet.evaluation import METRICS
 from umanet.grading import blindness
 from umanet.inference.model_file import Model
 from umanet.methods import GradesAnnotations
@@ -21,15 +22,7 @@ from umanet.report.record import Learned, find_learned, find_record, settings_te
 from umanet.report.scores import Scores, find_scores, scored_split
 
 MOST_CASES = 60
-METRIC_NAMES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "soft_dice": "soft Dice",
-    "soft_iou": "soft IoU",
-    "mean_dice": "mean Dice over annotators",
-    "ece": "calibration error (ECE)",
-    "brier": "Brier score",
-}
+METRIC_NAMES = {name: metric.title for name, metric in METRICS.items()}
 SECTIONS = {
     "learned": "What was learned",
     "good": "How good",

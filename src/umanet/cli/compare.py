@@ -1,0 +1,58 @@
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from umanet.cli.evaluate import Layout, require_one_form, show
+from umanet.cli.terminal import say
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare methods case by case: differences to the first, with intervals and Wilcoxon's test over patients."""
+
+    first: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """A folder that `umanet evaluate -o` wrote."""
+    others: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="B [C ...]")]
+    """More of them, of the same cases."""
+    baseline: str | None = None
+    """The folder that the others are compared with. Default: the first."""
+    metrics: tuple[str, ...] = ()
+    """Only these. Default: all that every evaluation has."""
+    correction: Literal["holm", "none"] = "holm"
+    """Of the p-values of a metric, for the number of methods compared with the baseline."""
+    seed: int = 0
+    """Of the bootstrap."""
+    format: Layout = "table"
+    """How to print the differences: Markdown and LaTeX are ready to paste."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print them as JSON instead."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """A folder for comparison.json and comparison.csv."""
+
+    def run(self) -> None:
+        from umanet.evaluation import compare, differences_table, read_evaluation
+
+        require_one_form(self.format, as_json=self.json)
+        names = names_of((self.first, *self.others))
+        read = {name: read_evaluation(path) for name, path in names.items()}
+        baseline = next((name for name, path in names.items() if self.baseline in (name, str(path))), self.baseline)
+        found = compare(
+            read, baseline=baseline, metrics=self.metrics or None, correction=self.correction, seed=self.seed
+        )
+        for name, metrics in found.protocol["left_out"].items():
+            say(f"Not compared, as not all have them: {', '.join(metrics)} of {name}.")
+        if self.output is not None:
+            found.write(self.output)
+            say(f"The differences in {self.output / 'comparison.csv'} and comparison.json.")
+        show(found.to_json() if self.json else [differences_table(found, self.format)], self.format)
+
+
+def names_of(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """Names of methods: of the folders, or where two have the same, the paths."""
+    folders = [path.parent if path.suffix == ".json" else path for path in paths]
+    short = [folder.resolve().name for folder in folders]
+    twice = max(Counter(short).values(), default=0) > 1
+    return {str(path) if twice else name: path for name, path in zip(short, paths, strict=True)}

@@ -1,0 +1,237 @@
+"""The scores of one case: a row per foreground class, and one per annotator and class."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from umanet import metrics
+from umanet.data.images import read_case
+from umanet.data.index import DatasetIndex
+from umanet.evaluation.predicted_case import PredictedCase, of_class
+from umanet.evaluation.prediction_folder import CaseFiles
+from umanet.evaluation.protocol import METRICS, Against, Protocol
+from umanet.metrics.arrays import count_votes
+from umanet.metrics.calibration import neighbourhood
+from umanet.metrics.surface import SurfaceDistances
+from umanet.types import Case, Sample
+
+Row = dict[str, Any]
+
+OUTCOMES = ("both_empty", "missed", "false")
+MEAN = "(mean)"
+"""In place of a class name: the mean over several foreground classes. Class names have no parentheses."""
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Of one case.
+
+    Attributes:
+        rows: One per foreground class, after one for their mean where there are several.
+        annotators: The same for every annotator present, named in ``annotator``; only Dice.
+        digests: Of what the case was compared with.
+        has_spacing: Whether the image says how large its voxels are.
+    """
+
+    rows: list[Row]
+    annotators: list[Row]
+    digests: Mapping[Against, bytes]
+    has_spacing: bool
+
+
+def score_case(
+    case: Case, files: CaseFiles, index: DatasetIndex, kinds: tuple[Against, ...], protocol: Protocol
+) -> CaseScores:
+    """Read a case and its prediction, and score every class.
+
+    Raises:
+        ImageError, GeometryError, AnnotationError, DatasetError: A file does not hold what it must.
+    """
+    wanted = replace(
+        case,
+        truth=case.truth if "truth" in kinds else None,
+        annotations=case.annotations if "annotations" in kinds else {},
+    )
+    sample = read_case(wanted, index)
+    predicted = PredictedCase(files, sample.geometry, nested=protocol.classes == "nested")
+    rows, annotators = [], []
+    for k, name in enumerate(index.task.classes[1:], start=1):
+        row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}
+        view = ClassOfCase(predicted, sample, k, protocol)
+        annotators += [row | {"annotator": index.annotators[r]} | scores for r, scores in view.of_annotators()]
+        rows.append(row | {key: value for kind in kinds for key, value in view.scores(kind).items()})
+    if len(rows) > 1:
+        named = {row["annotator"]: [own for own in annotators if own["annotator"] == row["annotator"]]
+                 for row in annotators}  # fmt: skip
+        annotators += [_mean_row(own, ("dice",)) for own in named.values()]
+        rows.insert(0, _mean_row(rows, protocol.metrics))
+    return CaseScores(rows, annotators, _digests(sample, kinds), sample.geometry.spacing_is_known)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassOfCase:
+    """One class of one case, and what several metrics share: each is computed when a metric first asks for it."""
+
+    prediction: PredictedCase
+    sample: Sample
+    k: int
+    protocol: Protocol
+
+    def scores(self, kind: Against) -> Row:
+        """Of all metrics against the truth, or the annotations; None where undefined, or nothing to compare with."""
+        names, there = self.protocol.metrics_against(kind), self._there(kind)
+        if there is None:
+            return dict.fromkeys((*names, f"outcome_{kind}"))
+        return {name: defined(SCORES[name](self)) for name in names} | {
+            f"outcome_{kind}": _outcome(self.predicted, there)
+        }
+
+    def of_annotators(self) -> list[tuple[int, Row]]:
+        """Dice of the labels with every annotation: the number of the annotator, and the scores."""
+        present = np.flatnonzero(self.sample.present.numpy())
+        return [
+            (int(r), {"dice": metrics.dice(self.predicted, drawn), "outcome": _outcome(self.predicted, drawn)})
+            for r, drawn in zip(present, self.annotations, strict=True)
+        ]
+
+    @cached_property
+    def predicted(self) -> Bool[np.ndarray, "*spatial"]:
+        return self.prediction.mask(self.k)
+
+    @cached_property
+    def probability(self) -> Float[np.ndarray, "*spatial"]:
+        return self.prediction.probability(self.k)
+
+    @cached_property
+    def truth(self) -> Bool[np.ndarray, "*spatial"]:
+        assert self.sample.truth is not None  # scores() looks first
+        return self._of_class(self.sample.truth.numpy())
+
+    @cached_property
+    def annotations(self) -> Bool[np.ndarray, "P *spatial"]:
+        """Of the annotators present."""
+        return self._of_class(self.sample.annotations.numpy()[self.sample.present.numpy()])
+
+    @cached_property
+    def votes(self) -> Integer[np.ndarray, "*spatial"]:
+        return count_votes(self.annotations)
+
+    @cached_property
+    def majority(self) -> Bool[np.ndarray, "*spatial"]:
+        """More than half: where votes tie, the class is not there."""
+        return 2 * self.votes.astype(np.int32) > len(self.annotations)
+
+    @cached_property
+    def region(self) -> Bool[np.ndarray, "*spatial"]:
+        """Where calibration and uncertainty are measured. What follows is cut to it, once for all metrics."""
+        if self.protocol.region == "image":
+            return np.ones(self.votes.shape, bool)
+        return neighbourhood(self.predicted, self.votes > 0, margin=self.protocol.margin)
+
+    @cached_property
+    def near_probability(self) -> Float[np.ndarray, " N"]:
+        return self.probability[self.region]
+
+    @cached_property
+    def near_mean(self) -> Float[np.ndarray, " N"]:
+        return self.votes[self.region] / len(self.annotations)
+
+    @cached_property
+    def near_variance(self) -> Float[np.ndarray, " N"]:
+        """Of the votes; from integers, so that one vote of three differs as much as two."""
+        votes, number = self.votes[self.region].astype(np.int64), len(self.annotations)
+        return votes * (number - votes) / number**2
+
+    @cached_property
+    def near_uncertainty(self) -> Float[np.ndarray, " N"]:
+        if self.protocol.uncertainty == "written":
+            return self.prediction.written_uncertainty[self.region]
+        p, q = self.near_probability, 1 - self.near_probability
+        return -(p * np.log2(np.where(p > 0, p, 1)) + q * np.log2(np.where(q > 0, q, 1)))
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        return metrics.surface_distances(self.predicted, self.truth, self.sample.geometry.spacing)
+
+    @cached_property
+    def distribution(self) -> dict[str, float]:
+        return metrics.distribution_scores(self.prediction.samples(self.k), self.annotations)
+
+    def _of_class(self, labels: Integer[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        return of_class(labels, self.k, nested=self.prediction.nested)
+
+    def _there(self, kind: Against) -> Bool[np.ndarray, "*spatial"] | None:
+        """Where the class is by the truth, or by any annotation; None without them."""
+        if kind == "truth":
+            return None if self.sample.truth is None else self.truth
+        return self.votes > 0 if len(self.annotations) else None
+
+
+def _soft(score: Callable[..., float]) -> Callable[[ClassOfCase], float]:
+    def at_thresholds(c: ClassOfCase) -> float:
+        return score(c.probability, c.annotations, tenths=c.protocol.tenths, comparison=c.protocol.comparison)
+
+    return at_thresholds
+
+
+SCORES: dict[str, Callable[[ClassOfCase], float]] = {
+    "dice": lambda c: metrics.dice(c.predicted, c.truth),
+    "iou": lambda c: metrics.iou(c.predicted, c.truth),
+    "hd95_mm": lambda c: c.surfaces.hd95_mm(c.protocol.missed),
+    "assd_mm": lambda c: c.surfaces.assd_mm(c.protocol.missed),
+    "surface_dice": lambda c: c.surfaces.surface_dice(c.protocol.tolerance_mm),
+    "soft_dice": _soft(metrics.soft_dice),
+    "soft_iou": _soft(metrics.soft_iou),
+    "qubiq_score": _soft(metrics.soft_dice),
+    "mean_dice": lambda c: metrics.mean_dice_over_annotators(c.predicted, c.annotations),
+    "majority_dice": lambda c: metrics.dice(c.predicted, c.majority),
+    "ece": lambda c: metrics.expected_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
+    "ace": lambda c: metrics.adaptive_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
+    "brier": lambda c: metrics.brier_score(c.near_probability, c.near_mean),
+    "nll": lambda c: metrics.negative_log_likelihood(c.near_probability, c.near_mean),
+    "ncc": lambda c: metrics.normalised_cross_correlation(c.near_uncertainty, c.near_variance),
+    **{name: lambda c, name=name: c.distribution[name] for name, metric in METRICS.items() if metric.part == "samples"},
+}
+"""How every metric of a protocol is taken; its formula is in ``umanet.metrics``."""
+
+
+def defined(value: float) -> float | None:
+    """None for NaN."""
+    return None if math.isnan(value) else value
+
+
+def _outcome(predicted: Bool[np.ndarray, "*spatial"], there: Bool[np.ndarray, "*spatial"]) -> str:
+    if predicted.any():
+        return "found" if there.any() else "false"
+    return "missed" if there.any() else "both_empty"
+
+
+def _mean_row(rows: list[Row], names: tuple[str, ...]) -> Row:
+    """Of the classes of one case, over those where a metric is defined.
+
+    A distance has a mean only where all classes have one: to miss a class would otherwise shorten it.
+    """
+    kept = {key: rows[0][key] for key in ("case", "patient", "annotator") if key in rows[0]}
+    row = dict.fromkeys(rows[0]) | kept | {"class": MEAN}
+    for name in (name for name in names if name in row):
+        values = [own[name] for own in rows if own[name] is not None]
+        enough = len(values) == len(rows) if METRICS[name].part == "distances" else bool(values)
+        row[name] = float(np.mean(values)) if enough else None
+    return row
+
+
+def _digests(sample: Sample, kinds: tuple[Against, ...]) -> dict[Against, bytes]:
+    """SHA-256 of the labels that a case was compared with: two evaluations can be told to be of the same ones."""
+    found: dict[Against, bytes] = {}
+    if "truth" in kinds and sample.truth is not None:
+        found["truth"] = hashlib.sha256(sample.truth.numpy().tobytes()).digest()
+    if "annotations" in kinds:
+        content = sample.present.numpy().tobytes() + sample.annotations.numpy()[sample.present.numpy()].tobytes()
+        found["annotations"] = hashlib.sha256(content).digest()
+    return found
