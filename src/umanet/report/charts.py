@@ -147,7 +147,8 @@ def ratio_chart(groups: Mapping[str, Mapping[str, Any]], label: str, alt: str) -
             values = [estimate["value"] for estimate in shown.values()]
             mark = {"marker": "oDs^v"[number % 5], "ls": "", "ms": 5.5, "mec": "white", "mew": 0.8}
             axes.plot(values, list(shown), color=colour, label=name, **mark)
-        _label_ratios(axes)
+        seen = [bound for row in groups.values() for one in row.values() for bound in (one["value"], *one["ci95"])]
+        _label_ratios(axes, [bound for bound in seen if bound])
         axes.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=label, ylim=(len(groups) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
@@ -156,10 +157,9 @@ def ratio_chart(groups: Mapping[str, Mapping[str, Any]], label: str, alt: str) -
     return done[0]
 
 
-def _label_ratios(axes: Axes) -> None:
+def _label_ratios(axes: Axes, seen: Sequence[float]) -> None:
     """Ticks as plain numbers, at least from 0.8 to 1.25, so that what is nearly 1 looks so."""
-    low, high = axes.get_xlim()
-    low, high = min(low, 0.78), max(high, 1.28)
+    low, high = max(min([0.8, *seen]), LEAST_RATIO) / 1.04, max([1.25, *seen]) * 1.04
     ticks = [tick for tick in RATIOS if low <= tick <= high]
     axes.set(xlim=(low, high), xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
