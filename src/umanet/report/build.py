@@ -94,6 +94,7 @@ def build_report(
         "task": index.task,
         "split": split,
         "most_cases": most_cases,
+        "bare": sum(not case.annotations for case in index.select(split)),
         "config": model.config,
         "can_grade": isinstance(model.method, GradesAnnotations),
         "blind": blindness(model.method),

@@ -160,6 +160,8 @@ class _Drawing:
         lined = any_of(drawn, self.consensus)
         wide = find_view(sample.geometry, lined | doubted, there)
         close = find_view(sample.geometry, lined if lined.any() else doubted, there)
+        if not close.of(lined).any():  # doubted in a slice where nothing is drawn
+            close = wide
         found = find_reasons(
             drawn, self.consensus, self.index.task.classes, sample.geometry.spacing,
             spacing_is_known=sample.geometry.spacing_is_known,
