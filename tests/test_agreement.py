@@ -10,6 +10,7 @@ import pytest
 
 from fake_data.arrays import ball
 from fake_data.discs import ANNOTATORS, write_array, write_discs
+from fake_data.reference import PAGE, documented
 from umanet.agreement import ALL, MARGIN, measure_agreement
 from umanet.data.images import read_case
 from umanet.data.index import ClassDefinition
@@ -274,9 +275,13 @@ def test_what_is_written_is_what_was_found(measured, tmp_path):
     found.write(tmp_path)
     values = json.loads((tmp_path / "agreement.json").read_text())
     assert (values["format"], values["version"]) == ("umanet-agreement", 1)
+    keys = {key.split(".")[0] for key in documented("Agreement", "key")}
+    assert keys | {"format", "version"} == set(values)
+    named = {name for row in (values["per_annotator"][0], values["statistics"]["disc"]) for name in row}
+    assert [name for name in named if f"`{name}`" not in PAGE.read_text(encoding="utf-8")] == []
     assert values["per_annotator"] == found.per_annotator and values["statistics"] == found.statistics
     assert np.array(values["pairs"]["disc"], float) == pytest.approx(found.pairs["disc"])
     with (tmp_path / "agreement.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(found.cases[0])
+    assert list(rows[0]) == list(found.cases[0]) == documented("Agreement", "column")
     assert [float(row["mean_pairwise_dice"]) for row in rows] == [row["mean_pairwise_dice"] for row in found.cases]

@@ -59,7 +59,8 @@ def _print(found: "Found") -> None:
     title = f"{protocol['data']}: agreement in {protocol['cases']} cases of {protocol['patients']} patients, with 95 % "
     print_table(_statistics(found), title + "intervals over patients")
     if protocol["left_out"]:
-        say(f"{protocol['left_out']} more cases are left out: they have fewer than two annotations.")
+        cases = protocol["left_out"] + protocol["cases"]
+        say(f"{protocol['left_out']} of {cases} cases are left out: they have fewer than two annotations.")
     if protocol["annotators_are_identified"]:
         print_table(_annotators(found), "Each annotator against the consensus of the others; ratio above 1: draws more")
     else:
