@@ -121,6 +121,17 @@ def test_only_the_split_that_is_asked_for_is_looked_at(flat, tmp_path):
     assert "The network was trained on these cases" in text
 
 
+def test_images_without_annotations_are_counted_and_the_network_is_held_to_its_own_score(flat, tmp_path):
+    bare = (replace(flat.index.cases[0], annotations={}), *flat.index.cases[1:])
+    index = flat.index.model_copy(update={"cases": bare})
+    build_report(load_model(flat.run, grading=True), index, flat.run, tmp_path / "bare.html", most_cases=0)
+    text = (tmp_path / "bare.html").read_text()
+    assert "of 4 images were graded. 1 more image has no annotation." in " ".join(text.split())
+    assert "1 more case is left out:" in text
+    assert "more image" not in flat.report.read_text() and "cases are left out" not in flat.report.read_text()
+    assert re.search(r'has itself a <a href="#good">Dice of [\d.]+</a>', text)
+
+
 def test_another_data_set_is_said_to_be_one(flat, tmp_path):
     (flat.run / "data.sha256").write_text("0" * 64 + "\n")
     build_report(load_model(flat.run, grading=True), flat.index, flat.run, tmp_path / "other.html", most_cases=0)
