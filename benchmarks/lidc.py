@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 from PIL import Image
@@ -10,6 +11,7 @@ from trials import Trial, do_all, interval, read_arguments, show, table, values,
 from umanet.data.index import read_index, write_index
 from umanet.data.sources import folder
 
+LAYOUT: dict[str, Any] = {"annotators_are_identified": False, "patient_pattern": r"(LIDC-IDRI-\d+)"}
 CONFIGS = {
     "majority": {"method": "majority"},
     "staple": {"method": "staple"},
@@ -50,13 +52,8 @@ def trials(arguments: Namespace) -> list[Trial]:
     for seed in arguments.seeds:
         dataset = arguments.work / arguments.data.name / f"split-{seed}.json"
         if not dataset.exists():
-            index = folder.index(
-                crop_centres(arguments.data, dataset.parent / "crops"),
-                annotators_are_identified=False,
-                patient_pattern=r"(LIDC-IDRI-\d+)",
-                fractions=FRACTIONS,
-                seed=seed,
-            )
+            crops = crop_centres(arguments.data, dataset.parent / "crops")
+            index = folder.index(crops, fractions=FRACTIONS, seed=seed, **LAYOUT)
             dataset.parent.mkdir(parents=True, exist_ok=True)
             write_index(index, dataset)
         common = {
