@@ -135,13 +135,13 @@ def evaluate(
     used = chosen if number else replace(chosen, metrics=tuple(m for m in chosen.metrics if m not in DISTRIBUTION))
     scored = []
     for done, case in enumerate(cases, start=1):
-        scored.append(score_case(case, found.cases[case.id], index, kinds, used))
+        scored.append(score_case(case, found.cases[case.id], index, kinds, used, personal=personal))
         if progress:
             progress(done, len(cases))
     rows = [row for one in scored for row in one.rows]
     classes = index.task.classes[1:]
     summary, by_class = summarise(rows, classes, kinds, used, seed)
-    own = [row for one in scored for row in one.annotators] if personal else []
+    own = [row for one in scored for row in one.annotators]
     return Evaluation(
         summary=summary,
         classes=by_class,

@@ -46,9 +46,15 @@ class CaseScores:
 
 
 def score_case(
-    case: Case, files: CaseFiles, index: DatasetIndex, kinds: tuple[Against, ...], protocol: Protocol
+    case: Case,
+    files: CaseFiles,
+    index: DatasetIndex,
+    kinds: tuple[Against, ...],
+    protocol: Protocol,
+    *,
+    personal: bool,
 ) -> CaseScores:
-    """Read a case and its prediction, and score every class.
+    """Read a case and its prediction, and score every class, and with ``personal`` every annotator.
 
     Raises:
         ImageError, GeometryError, AnnotationError, DatasetError: A file does not hold what it must.
@@ -64,7 +70,8 @@ def score_case(
     for k, name in enumerate(index.task.classes[1:], start=1):
         row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}
         view = ClassOfCase(predicted, sample, k, protocol)
-        annotators += [row | {"annotator": index.annotators[r]} | scores for r, scores in view.of_annotators()]
+        if personal:
+            annotators += [row | {"annotator": index.annotators[r]} | scores for r, scores in view.of_annotators()]
         rows.append(row | {key: value for kind in kinds for key, value in view.scores(kind).items()})
     if len(rows) > 1:
         named = {row["annotator"]: [own for own in annotators if own["annotator"] == row["annotator"]]
