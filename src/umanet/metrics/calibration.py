@@ -215,7 +215,14 @@ def negative_log_likelihood(
 
 
 def neighbourhood(*masks: Bool[Any, "*spatial"], margin: int) -> Bool[np.ndarray, "*spatial"]:
-    """Voxels at most ``margin`` voxels along every axis from any of the masks."""
+    """Voxels at most ``margin`` voxels along every axis from any of the masks.
+
+    Raises:
+        ConfigError: A negative margin.
+        AnnotationError: A mask is not boolean.
+    """
+    if margin < 0:
+        raise ConfigError(f"A margin of {margin} voxels found, 0 or more expected.")
     union = np.logical_or.reduce([to_mask(mask) for mask in masks])
     return ndimage.maximum_filter(union, size=2 * margin + 1, mode="constant")
 

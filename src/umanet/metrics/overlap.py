@@ -4,15 +4,16 @@ Masks are boolean and of one class, with any number of spatial axes. Both empty 
 read a mean over cases next to the number of such cases.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
 
-from umanet.errors import AnnotationError
+from umanet.errors import AnnotationError, ConfigError
 from umanet.metrics.arrays import (
     annotations_present,
     count_votes,
+    require_known,
     require_shape,
     to_mask,
     to_numpy,
@@ -29,6 +30,9 @@ QUBIQ_TENTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 
 BLOCK = 2**15
 """Voxels counted at once: bounds the memory, and keeps intermediate numbers in the processor's cache."""
+
+HISTOGRAM_BLOCK = 2**17
+"""Likewise, for numbers of a byte or four: several times as many voxels, as there are fewer of these."""
 
 
 def dice(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> float:
@@ -52,14 +56,18 @@ def iou(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> floa
 def dice_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
-    """``dice`` of every class of two label maps, background (index 0) included."""
+    """``dice`` of every class of two label maps, background (index 0) included.
+
+    Raises:
+        AnnotationError: A label has no class, or the shapes differ.
+    """
     return dice_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
 
 def iou_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
-    """``iou`` of every class of two label maps, background (index 0) included."""
+    """``iou`` of every class of two label maps, background (index 0) included. Errors as for ``dice_per_class``."""
     return iou_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
 
@@ -85,6 +93,11 @@ def soft_dice(
             as 3 of 6 at 0.5. ``m`` is compared in integers, ``10 * votes > tenths * R``, for no float is 0.1;
             ``p`` is compared with the threshold rounded to the type of ``p``.
 
+    Raises:
+        ImageError: A probability is NaN or outside [0, 1].
+        AnnotationError: No annotator is present, or the arrays do not fit.
+        ConfigError: ``comparison`` is unknown, or ``tenths`` are none or not whole numbers from 0 to 10.
+
     Reference: W. Ji et al., "Learning Calibrated Medical Image Segmentation via Multi-rater Agreement
         Modeling", CVPR 2021. DOI 10.1109/CVPR46437.2021.01216
     """
@@ -99,7 +112,7 @@ def soft_iou(
     tenths: tuple[int, ...] = RIGA_TENTHS,
     comparison: Comparison = ">",
 ) -> float:
-    """As ``soft_dice``, with ``iou`` at every threshold."""
+    """As ``soft_dice``, with ``iou`` at every threshold; arguments, errors and source too."""
     return float(iou_of_sizes(*_level_sizes(probability, annotations, present, tenths, comparison)).mean())
 
 
@@ -124,7 +137,13 @@ def mean_dice_over_annotators(
     annotations: Bool[Any, "R *spatial"],
     present: Bool[Any, " R"] | None = None,
 ) -> float:
-    """``(1/R) sum_r dice(prediction, y_r)`` over the annotators present; 1 only where all agree with it."""
+    """``(1/R) sum_r dice(prediction, y_r)`` over the annotators present, in [0, 1]; 1 only where all agree with it.
+
+    Each annotator weighs the same. Where annotator and prediction are empty that annotator counts 1, where one is, 0.
+
+    Raises:
+        AnnotationError: No annotator is present, or the arrays do not fit.
+    """
     mask = to_mask(prediction)
     masks = annotations_present(annotations, present, mask.shape).reshape(-1, mask.size)
     shared = np.count_nonzero(masks & mask.ravel(), axis=1)
@@ -226,7 +245,7 @@ def _class_sizes(prediction: Any, truth: Any, num_classes: int) -> tuple[np.ndar
     require_shape(first, second.shape, "A prediction")
     for labels in (first, second):
         require_labels(labels, num_classes)
-    pairs = first.astype(np.intp) * num_classes + second
+    pairs = first.astype(np.intp) * num_classes + second.astype(np.intp)
     counts = np.bincount(pairs.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
     return counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
 
@@ -240,6 +259,9 @@ def _level_sizes(
     """
     p = to_probability(probability)
     masks = annotations_present(annotations, present, p.shape)
+    require_known("comparison", comparison, get_args(Comparison))
+    if not tenths or not set(tenths) <= set(range(11)):
+        raise ConfigError(f"tenths = {tenths} found, whole numbers from 0 to 10 expected: 5 is the threshold 0.5.")
     passes = np.greater if comparison == ">" else np.greater_equal
     levels, most = sorted(tenths), len(masks)
     thresholds = (np.array(levels) / 10).astype(p.dtype)
@@ -265,18 +287,19 @@ def _joint_histogram(
     counts = np.zeros(shape[0] * shape[1], np.int64)
     # The smallest integers that hold a cell's number: in bytes, several times faster than in 64 bits.
     kind = np.min_scalar_type(counts.size).type
-    for start in range(0, p.size, BLOCK):
-        here, said = p[start : start + BLOCK], votes[start : start + BLOCK]
+    for start in range(0, p.size, HISTOGRAM_BLOCK):
+        here, said = p[start : start + HISTOGRAM_BLOCK], votes[start : start + HISTOGRAM_BLOCK]
         # Most voxels pass no threshold on either side, or all: then it pays to look no further at these.
-        outside = ~passes(here, thresholds[0]) & (said == 0)
-        inside = passes(here, thresholds[-1]) & (said == most)
-        between = ~(outside | inside)
-        if 2 * np.count_nonzero(between) < between.size:
-            counts[0] += np.count_nonzero(outside)
-            counts[-1] += np.count_nonzero(inside)
-            here, said = here[between], said[between]
-        passed = np.zeros(here.shape, np.uint8)
-        for threshold in thresholds:
-            passed += passes(here, threshold).view(np.uint8)
-        counts += np.bincount(passed.astype(kind) * kind(shape[1]) + said, minlength=counts.size)
+        low = passes(here, thresholds[0])
+        certain = np.count_nonzero(low)
+        mixed = said != low.view(np.uint8) * said.dtype.type(most)
+        mixed |= low ^ passes(here, thresholds[-1])
+        if 2 * np.count_nonzero(mixed) < mixed.size:
+            here, said = here[mixed], said[mixed]
+        passed = np.add.reduce(passes(here, thresholds[:, None]).view(np.uint8), axis=0, dtype=np.uint8)
+        found = np.bincount(passed.astype(kind) * kind(shape[1]) + said, minlength=counts.size)
+        inside = certain - np.count_nonzero(passed)
+        found[-1] += inside
+        found[0] += mixed.size - here.size - inside
+        counts += found
     return counts.reshape(shape)
