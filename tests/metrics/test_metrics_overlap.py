@@ -132,6 +132,18 @@ def test_riga_and_mrnet_differ_where_votes_tie():
     assert soft_dice(np.ones(4), annotations, tenths=(5,), comparison=">=") == 1.0
 
 
+def test_the_thresholds_are_those_of_the_protocols():
+    annotations, probability = RNG.random((20, 15, 15)) < RNG.random((15, 15)), RNG.random((15, 15))
+    riga, qubiq = (0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    # Votes of 20 in whole numbers: 20 t is 2, 4 ... 18.
+    votes = annotations.sum(axis=0)
+    for metric, plain in ((soft_dice, dice), (soft_iou, iou)):
+        expected = np.mean([plain(probability > t, votes > round(20 * t)) for t in riga])
+        assert metric(probability, annotations) == pytest.approx(expected)
+    expected = np.mean([dice(probability >= t, votes >= round(20 * t)) for t in qubiq])
+    assert qubiq_score(probability, annotations) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("tenths", [(), (11,), (-1, 5)])
 def test_thresholds_that_are_no_tenths_are_refused(tenths):
     with pytest.raises(ConfigError, match=r"tenths = .* found, whole numbers from 0 to 10 expected"):

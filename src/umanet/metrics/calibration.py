@@ -155,7 +155,8 @@ def adaptive_calibration_error(
     p, y = _observations(probability, target, present, region)
     if p.size == 0:
         return float("nan")
-    order = np.argsort(p)
+    # Stable for its speed only: it takes a third of the time where runs of p are sorted already.
+    order = np.argsort(p, kind="stable")
     p, gap = p[order], (p - _mean(y))[order]
     # Between the ends of groups of the same probability the cumulative gap is a straight line: ties are shared.
     ends = np.append(np.flatnonzero(p[1:] != p[:-1]) + 1, p.size)

@@ -145,9 +145,8 @@ def mean_dice_over_annotators(
         AnnotationError: No annotator is present, or the arrays do not fit.
     """
     mask = to_mask(prediction)
-    masks = annotations_present(annotations, present, mask.shape).reshape(-1, mask.size)
-    shared = np.count_nonzero(masks & mask.ravel(), axis=1)
-    return float(dice_of_sizes(shared, np.count_nonzero(mask), np.count_nonzero(masks, axis=1)).mean())
+    masks = annotations_present(annotations, present, mask.shape)
+    return float(dice_of_sizes(_each_size(masks & mask), np.count_nonzero(mask), _each_size(masks)).mean())
 
 
 def personalised_dice(
@@ -179,10 +178,7 @@ def personalised_dice(
     expected, masks = to_mask(predictions), to_mask(annotations)
     require_shape(expected, masks.shape, "Predictions")
     expected, masks = (annotations_present(x, present, masks.shape[1:]) for x in (expected, masks))
-    shared, first, second = (
-        np.count_nonzero(x.reshape(len(masks), -1), axis=1) for x in (expected & masks, expected, masks)
-    )
-    return float(dice_of_sizes(shared, first, second).mean())
+    return float(dice_of_sizes(_each_size(expected & masks), _each_size(expected), _each_size(masks)).mean())
 
 
 def dice_of_sizes(shared: Any, first: Any, second: Any) -> np.ndarray:
@@ -240,12 +236,19 @@ def _sizes(prediction: Any, truth: Any) -> tuple[Any, Any, Any]:
     return np.count_nonzero(first & second), np.count_nonzero(first), np.count_nonzero(second)
 
 
+def _each_size(masks: Bool[np.ndarray, "n *spatial"]) -> Int64[np.ndarray, " n"]:
+    # With an axis, count_nonzero adds up 64-bit integers, which takes nine times as long.
+    return np.array([np.count_nonzero(mask) for mask in masks], np.int64)
+
+
 def _class_sizes(prediction: Any, truth: Any, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first, second = to_numpy(prediction), to_numpy(truth)
     require_shape(first, second.shape, "A prediction")
     for labels in (first, second):
         require_labels(labels, num_classes)
-    pairs = first.astype(np.intp) * num_classes + second.astype(np.intp)
+    # The smallest integers that hold a pair's number: in bytes, several times faster than in 64 bits.
+    kind = np.min_scalar_type(num_classes**2)
+    pairs = first.astype(kind) * kind.type(num_classes) + second.astype(kind)
     counts = np.bincount(pairs.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
     return counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
 
