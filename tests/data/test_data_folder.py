@@ -190,10 +190,10 @@ def rename_annotations(root):
     [
         (
             add_stray,
-            r"1 annotations without image found in .*anna, an image each expected: c\.png \(case 'c'\)\. "
+            r"1 annotation without image found in .*anna, an image each expected: c\.png \(case 'c'\)\. "
             r".*--annotation-pattern",
         ),
-        (add_stray_truth, r"1 annotations without image found in .*truth"),
+        (add_stray_truth, r"1 annotation without image found in .*truth"),
         (add_second_file, r"Two files for case 'a' found, one expected: .*a\.png and .*a\.tif\. Remove one\."),
         (add_loose_annotation, r"File a\.png found in .*annotations, one folder per annotator expected"),
         (add_empty_annotator, "No file found in .*carl, annotations expected"),

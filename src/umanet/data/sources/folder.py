@@ -11,7 +11,7 @@ from umanet.data.formats import stem_of
 from umanet.data.images import read_annotation_values, read_image_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.splits import split_index
-from umanet.errors import DatasetError
+from umanet.errors import DatasetError, counted
 from umanet.types import Case
 
 MOST_CLASSES = 20
@@ -198,7 +198,7 @@ def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> No
     strays = sorted(set(files) - set(images))
     if strays:
         raise DatasetError(
-            f"{len(strays)} annotations without image found in {folder}, an image each expected: "
+            f"{counted(len(strays), 'annotation')} without image found in {folder}, an image each expected: "
             f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which part of the "
             "name is the case with `umanet import --annotation-pattern`."
         )
