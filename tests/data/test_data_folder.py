@@ -95,7 +95,10 @@ def test_given_classes_are_taken_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (GREY, "256 distinct values found in annotations up to .*, at most 20 whole numbers expected"),
+        (
+            GREY,
+            r"4 of 4 annotations cannot be used. Found 256 distinct values in .*a\.png, .*; at most 20 whole",
+        ),
         (DISC * 0, "Only the value 0 found in all annotations"),
     ],
 )
@@ -108,7 +111,32 @@ def test_annotations_that_are_no_classes_are_refused(tmp_path, annotation, messa
 @pytest.mark.parametrize(("factor", "found"), [(0.5, "0.5"), (-1, "-1"), (np.nan, "nan")])
 def test_values_that_are_no_classes_are_refused(tmp_path, factor, found):
     lay_out(tmp_path, image=GREY[..., None], annotation=DISC[..., None] * np.float32(factor), suffix=".nii")
-    with pytest.raises(DatasetError, match=rf"Value {found} found in annotations up to .*a\.nii"):
+    with pytest.raises(DatasetError, match=rf"Found value {found} in .*a\.nii, value {found} in .*b\.nii"):
+        folder.index(tmp_path)
+
+
+def test_every_annotation_that_cannot_be_used_is_reported_at_once(tmp_path):
+    lay_out(tmp_path, cases=[f"{number:02}" for number in range(30)], annotators=("anna",))
+    drawn = tmp_path / "annotations" / "anna"
+    for number in range(3, 15):
+        (drawn / f"{number:02}.png").write_bytes(b"no picture")
+    for number in (20, 25):
+        save(drawn / f"{number:02}.png", GREY)
+    with pytest.raises(DatasetError) as error:
+        folder.index(tmp_path)
+    message = str(error.value)
+    assert message.startswith("14 of 30 annotations cannot be used. ")
+    assert message.endswith(" And 2 more.")
+    named = [number for number in range(30) if f"anna/{number:02}.png" in message]
+    assert named == [*range(3, 13), 20, 25]
+    assert "cannot be read" in message and "256 distinct values" in message
+
+
+def test_files_that_are_alike_in_nothing_have_too_many_values_together(tmp_path):
+    lay_out(tmp_path, cases=("a", "b"), annotators=("anna",))
+    save(tmp_path / "annotations" / "anna" / "a.png", GREY % 15)
+    save(tmp_path / "annotations" / "anna" / "b.png", GREY % 15 + 15)
+    with pytest.raises(DatasetError, match="30 distinct values found in all annotations together, at most 20"):
         folder.index(tmp_path)
 
 
