@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from umanet.errors import AnnotationError, ImageError
-from umanet.metrics import brier_score, dice, qubiq_score
+from umanet.metrics import brier_score, dice, qubiq_score, soft_dice
 from umanet.metrics.arrays import annotations_present, count_votes, require_shape, to_mask, to_numpy, to_probability
 
 RNG = np.random.default_rng(31)
@@ -20,6 +20,13 @@ def test_a_tensor_of_any_precision_with_a_gradient_keeps_its_values(kind):
     annotations = RNG.random((3, 5, 6)) < 0.5
     for metric in (qubiq_score, brier_score):
         assert metric(tensor, torch.from_numpy(annotations)) == metric(to_numpy(tensor), annotations)
+
+
+def test_a_probability_in_double_precision_stays_so():
+    above = np.array([0.1 + 1e-12])
+    assert to_probability(above) is above
+    assert soft_dice(above, np.ones((1, 1), bool), tenths=(1,)) == 1
+    assert soft_dice(above - 1e-12, np.ones((1, 1), bool), tenths=(1,)) == 0
 
 
 @pytest.mark.parametrize("number", [1, 3, 255, 256, 300])

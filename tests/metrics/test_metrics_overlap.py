@@ -202,8 +202,9 @@ def test_the_qubiq_score_is_bounded_and_blind_to_the_order_of_annotators(data, n
 
 @pytest.mark.parametrize("noisy", [0.01, 0.99])
 def test_a_large_image_of_several_blocks_is_counted_once(noisy):
-    size = 2 * HISTOGRAM_BLOCK + 5
+    size = 3 * HISTOGRAM_BLOCK + 5
     plain, doubtful = np.arange(size) % 3 == 0, RNG.random(size) < noisy
+    plain[HISTOGRAM_BLOCK : 2 * HISTOGRAM_BLOCK] = doubtful[HISTOGRAM_BLOCK : 2 * HISTOGRAM_BLOCK] = False
     annotations = np.where(doubtful, RNG.random((3, size)) < 0.5, plain)
     probability = np.where(doubtful, RNG.random(size, np.float32), plain.astype(np.float32))
     expected = [dice(probability >= np.float32(k / 10), annotations.sum(axis=0) >= np.ceil(0.3 * k)) for k in (4, 8)]

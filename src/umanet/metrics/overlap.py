@@ -31,8 +31,8 @@ QUBIQ_TENTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 BLOCK = 2**15
 """Voxels counted at once: bounds the memory, and keeps intermediate numbers in the processor's cache."""
 
-HISTOGRAM_BLOCK = 2**17
-"""Likewise, for numbers of a byte or four: several times as many voxels, as there are fewer of these."""
+HISTOGRAM_BLOCK = 2**16
+"""Likewise, where a voxel is a byte or four."""
 
 
 def dice(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> float:
@@ -268,7 +268,7 @@ def _level_sizes(
     passes = np.greater if comparison == ">" else np.greater_equal
     levels, most = sorted(tenths), len(masks)
     thresholds = (np.array(levels) / 10).astype(p.dtype)
-    counts = _joint_histogram(p.ravel(), passes, thresholds, count_votes(masks).ravel(), most)
+    counts = _joint_histogram(p.ravel(), passes, thresholds, masks.reshape(most, -1))
     predicted = np.arange(len(counts)) > np.arange(len(levels))[:, None]
     annotated = passes(10 * np.arange(most + 1), most * np.array(levels)[:, None])
     return (
@@ -282,27 +282,28 @@ def _joint_histogram(
     p: Float[np.ndarray, " N"],
     passes: np.ufunc,
     thresholds: Float[np.ndarray, " T"],
-    votes: Integer[np.ndarray, " N"],
-    most: int,
+    masks: Bool[np.ndarray, "R N"],
 ) -> Int64[np.ndarray, "T+1 V"]:
-    """Voxels by (how many thresholds the probability passes, votes)."""
+    """Voxels by (how many thresholds the probability passes, votes); of (0, 0), which nothing asks for, only some."""
+    most = len(masks)
     shape = (len(thresholds) + 1, most + 1)
     counts = np.zeros(shape[0] * shape[1], np.int64)
     # The smallest integers that hold a cell's number: in bytes, several times faster than in 64 bits.
     kind = np.min_scalar_type(counts.size).type
     for start in range(0, p.size, HISTOGRAM_BLOCK):
-        here, said = p[start : start + HISTOGRAM_BLOCK], votes[start : start + HISTOGRAM_BLOCK]
+        block = slice(start, start + HISTOGRAM_BLOCK)
+        here, said = p[block], count_votes(masks[:, block])
         # Most voxels pass no threshold on either side, or all: then it pays to look no further at these.
         low = passes(here, thresholds[0])
         certain = np.count_nonzero(low)
+        if not certain and not said.any():
+            continue
         mixed = said != low.view(np.uint8) * said.dtype.type(most)
         mixed |= low ^ passes(here, thresholds[-1])
         if 2 * np.count_nonzero(mixed) < mixed.size:
             here, said = here[mixed], said[mixed]
         passed = np.add.reduce(passes(here, thresholds[:, None]).view(np.uint8), axis=0, dtype=np.uint8)
         found = np.bincount(passed.astype(kind) * kind(shape[1]) + said, minlength=counts.size)
-        inside = certain - np.count_nonzero(passed)
-        found[-1] += inside
-        found[0] += mixed.size - here.size - inside
+        found[-1] += certain - np.count_nonzero(passed)
         counts += found
     return counts.reshape(shape)
