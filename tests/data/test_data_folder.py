@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from umanet.data.check import check
 from umanet.data.images import read_case
 from umanet.data.index import ClassDefinition, read_index, write_index
 from umanet.data.sources import folder
@@ -90,6 +91,40 @@ def test_given_classes_are_taken_as_they_are(tmp_path):
     lay_out(tmp_path)
     classes = [ClassDefinition(name="background", values=(0,)), ClassDefinition(name="disc", values=(255,))]
     assert folder.index(tmp_path, classes=classes).classes == tuple(classes)
+
+
+def given(**values):
+    return [ClassDefinition(name=name, values=those) for name, those in values.items()]
+
+
+def test_values_of_given_classes_that_nobody_drew_are_warned_of(tmp_path, caplog):
+    lay_out(tmp_path, annotation=DISC)
+    folder.index(tmp_path, classes=given(background=(0,), disc=(1,)))
+    assert not caplog.records
+    folder.index(tmp_path, classes=given(background=(0,), disc=(1, 255), cup=(2,)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Of the values of the classes no annotation has 255 (disc), 2 (cup); these hold 0, 1. If that is a slip, mend "
+        "--classes."
+    ]
+
+
+def test_given_classes_of_which_nobody_drew_any_are_refused(tmp_path):
+    lay_out(tmp_path)
+    with pytest.raises(DatasetError, match=r"no annotation has 1 \(disc\), 2 \(cup\); these hold 0, 255, at least one"):
+        folder.index(tmp_path, classes=given(background=(0,), disc=(1,), cup=(2,)))
+
+
+def test_classes_may_be_given_where_every_annotation_is_empty(tmp_path, caplog):
+    lay_out(tmp_path, annotation=DISC * 0)
+    assert len(folder.index(tmp_path, classes=given(background=(0,), disc=(1,))).classes) == 2
+    assert "no annotation has 1 (disc); these hold 0." in caplog.text
+
+
+def test_what_cannot_be_read_is_left_to_the_check_where_classes_are_given(tmp_path):
+    lay_out(tmp_path)
+    (tmp_path / "annotations" / "ben" / "b.png").write_bytes(b"no picture")
+    index = folder.index(tmp_path, classes=given(background=(0,), disc=(255,)))
+    assert "unreadable" in {problem.code for problem in check(index).problems}
 
 
 @pytest.mark.parametrize(

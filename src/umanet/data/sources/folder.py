@@ -1,5 +1,6 @@
 """Plain folders: ``images/<case>.png``, ``annotations/<annotator>/<case>.png``, maybe ``truth/<case>.png``."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ WHOLE_NUMBERS = (
 
 CHANNEL = r"(?P<case>.+)_(?P<channel>\d{4})"
 """nnU-Net's names of the channels of a case."""
+
+log = logging.getLogger("umanet")
 
 Files = Mapping[str, Sequence[Path]]
 
@@ -58,14 +61,15 @@ def index(
         annotation_pattern: The same for annotations and truth, with a group ``case``.
         patient_pattern: Regular expression found in case names, whose group ``patient`` (or else the match) names
             the patient. Default: every case is a patient of its own.
-        classes: Default: one per value found in the annotations.
+        classes: Default: one per value found in the annotations. Values that no annotation has are warned of.
         annotators_are_identified: False where a folder's name is not one person across cases.
         fractions: Shares of the patients per split; None makes no splits.
         seed: Of the splits.
         name: Of the data set; default: the name of ``root``.
 
     Raises:
-        DatasetError: Folders or files are missing, match no image, or give the same case twice.
+        DatasetError: Folders or files are missing, match no image, or give the same case twice; or no annotation
+            has any value of the foreground classes that are given.
         ImageError: The first image cannot be read.
     """
     root = Path(root).absolute()
@@ -100,6 +104,8 @@ def index(
     image, geometry = read_image_values(cases[0].image, None)
     spatial_dims = len(geometry.shape)
     paths = [path for files in (*drawn.values(), known) for path in files.values()]
+    if classes:
+        _compare_with_drawn(classes, paths, spatial_dims)
     result = DatasetIndex(
         name=name or root.name,
         spatial_dims=2 if spatial_dims == 2 else 3,
@@ -136,6 +142,31 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
     if set(foreground) <= {1, 255} and not any({1, 255} <= values for values in held.values()):
         return background, ClassDefinition(name="foreground", values=tuple(foreground))
     return background, *(ClassDefinition(name=f"class_{value}", values=(value,)) for value in foreground)
+
+
+def _compare_with_drawn(classes: Sequence[ClassDefinition], paths: Iterable[Path], spatial_dims: int) -> None:
+    """A warning for some; files that cannot be read are left to ``umanet check``, as values without a class are.
+
+    Raises:
+        DatasetError: None of the values of the foreground classes occurs, but others do.
+    """
+    held, _ = _values_of(paths, spatial_dims)
+    values = set().union(*held.values())
+    named = {value: definition.name for definition in classes[1:] for value in definition.values}
+    unused = [value for value in named if value not in values]
+    if not held or not unused:
+        return
+    missing = ", ".join(f"{value} ({named[value]})" for value in unused)
+    found = f"Of the values of the classes no annotation has {missing}; these hold {_some_values(values)}"
+    if len(unused) == len(named) and values - {0}:
+        raise DatasetError(f"{found}, at least one of the values expected. Name those that the files hold, --classes.")
+    log.warning("%s. If that is a slip, mend --classes.", found)
+
+
+def _some_values(values: set[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values)[:MOST_NAMED]) + (
+        " ..." if len(values) > MOST_NAMED else ""
+    )
 
 
 def _values_of(paths: Iterable[Path], spatial_dims: int) -> tuple[dict[Path, set[float]], dict[Path, str]]:
