@@ -13,6 +13,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 class UmanetError(Exception):
     """Something about the input that the user can mend. All errors below are of this kind."""
 

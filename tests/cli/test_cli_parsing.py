@@ -27,7 +27,13 @@ def test_the_help_lists_every_command(capsys):
     [
         ("", ["Expected one of", "demo", "evaluate", "See umanet --help."]),
         ("trian", ["trian", "Did you mean 'train'?", "See umanet --help."]),
-        ("zzz", ["zzz", "expected one of demo, import", "evaluate, compare, report. See"]),
+        ("trian x.json -o r", ["Unknown command 'trian' found. Did you mean 'train'? See umanet --help."]),
+        ("checks --json d.json", ["Unknown command 'checks' found. Did you mean 'check'? See umanet --help."]),
+        (
+            "zzz x.json",
+            ["Unknown command 'zzz' found, one of demo, import", "evaluate, compare, report expected. See umanet"],
+        ),
+        ("--verbose", ["Unknown command '--verbose' found, one of demo"]),
         ("train", ["Missing", "PATH", "--output", "See umanet train --help."]),
         ("train d.json -o r --trainer.max-step 3", ["--trainer.max-step", "Did you mean '--trainer.max-steps'?"]),
         ("train d.json -o r --uma-net.kapa 3", ["--uma-net.kapa", "Did you mean '--uma-net.kappa'?"]),

@@ -5,7 +5,9 @@ import logging
 import os
 import subprocess
 import sys
+import tomllib
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +94,12 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch)
             report(done, 4)
         report(4, 4, "loss 0.1")
     assert capsys.readouterr().err == "Predicting 2/4\nPredicting 4/4  loss 0.1\n"
+
+
+def test_the_version_is_that_of_the_project(capsys):
+    assert main(["--version"]) == 0
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert capsys.readouterr().out == f"umanet {project['version']}\n"
 
 
 def test_a_command_to_type_next_can_be_pasted(capsys):

@@ -161,7 +161,9 @@ def test_the_report_is_json_and_text(index, tmp_path):
     assert stored["ok"] is False
     assert stored["counts"] == {"error": 1, "warning": 0, "note": 0}
     assert stored["problems"][0]["code"] == "missing-file"
-    assert "error [missing-file] b/ben: No file found at" in report.to_text()
+    text = report.to_text()
+    assert "error [missing-file] b/ben: No file found at" in text
+    assert f"{report.cases} cases, 1 error, 0 warnings, 0 notes." in text
 
 
 def test_what_is_the_same_in_many_cases_is_one_line(index):
@@ -275,7 +277,7 @@ def test_nan_and_another_affine_are_errors(tmp_path):
     index = folder.index(tmp_path)
     assert found(index) == {("error", "not-finite", "a", None), ("error", "geometry", "b", "anna")}
     text = check(index).to_text()
-    assert "1 NaN or infinite values found" in text
+    assert "1 NaN or infinite value found" in text
     assert "grids whose corners lie 3 mm apart" in text
 
 

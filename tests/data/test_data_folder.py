@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from umanet.data.check import check
 from umanet.data.images import read_case
 from umanet.data.index import ClassDefinition, read_index, write_index
 from umanet.data.sources import folder
@@ -92,10 +93,47 @@ def test_given_classes_are_taken_as_they_are(tmp_path):
     assert folder.index(tmp_path, classes=classes).classes == tuple(classes)
 
 
+def given(**values):
+    return [ClassDefinition(name=name, values=those) for name, those in values.items()]
+
+
+def test_values_of_given_classes_that_nobody_drew_are_warned_of(tmp_path, caplog):
+    lay_out(tmp_path, annotation=DISC)
+    folder.index(tmp_path, classes=given(background=(0,), disc=(1,)))
+    assert not caplog.records
+    folder.index(tmp_path, classes=given(background=(0,), disc=(1, 255), cup=(2,)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Of the values of the classes no annotation has 255 (disc), 2 (cup); these hold 0, 1. If that is a slip, mend "
+        "--classes."
+    ]
+
+
+def test_given_classes_of_which_nobody_drew_any_are_refused(tmp_path):
+    lay_out(tmp_path)
+    with pytest.raises(DatasetError, match=r"no annotation has 1 \(disc\), 2 \(cup\); these hold 0, 255, at least one"):
+        folder.index(tmp_path, classes=given(background=(0,), disc=(1,), cup=(2,)))
+
+
+def test_classes_may_be_given_where_every_annotation_is_empty(tmp_path, caplog):
+    lay_out(tmp_path, annotation=DISC * 0)
+    assert len(folder.index(tmp_path, classes=given(background=(0,), disc=(1,))).classes) == 2
+    assert "no annotation has 1 (disc); these hold 0." in caplog.text
+
+
+def test_what_cannot_be_read_is_left_to_the_check_where_classes_are_given(tmp_path):
+    lay_out(tmp_path)
+    (tmp_path / "annotations" / "ben" / "b.png").write_bytes(b"no picture")
+    index = folder.index(tmp_path, classes=given(background=(0,), disc=(255,)))
+    assert "unreadable" in {problem.code for problem in check(index).problems}
+
+
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (GREY, "256 distinct values found in annotations up to .*, at most 20 whole numbers expected"),
+        (
+            GREY,
+            r"4 of 4 annotations cannot be used. Found 256 distinct values in .*a\.png, .*; at most 20 whole",
+        ),
         (DISC * 0, "Only the value 0 found in all annotations"),
     ],
 )
@@ -108,7 +146,32 @@ def test_annotations_that_are_no_classes_are_refused(tmp_path, annotation, messa
 @pytest.mark.parametrize(("factor", "found"), [(0.5, "0.5"), (-1, "-1"), (np.nan, "nan")])
 def test_values_that_are_no_classes_are_refused(tmp_path, factor, found):
     lay_out(tmp_path, image=GREY[..., None], annotation=DISC[..., None] * np.float32(factor), suffix=".nii")
-    with pytest.raises(DatasetError, match=rf"Value {found} found in annotations up to .*a\.nii"):
+    with pytest.raises(DatasetError, match=rf"Found value {found} in .*a\.nii, value {found} in .*b\.nii"):
+        folder.index(tmp_path)
+
+
+def test_every_annotation_that_cannot_be_used_is_reported_at_once(tmp_path):
+    lay_out(tmp_path, cases=[f"{number:02}" for number in range(30)], annotators=("anna",))
+    drawn = tmp_path / "annotations" / "anna"
+    for number in range(3, 15):
+        (drawn / f"{number:02}.png").write_bytes(b"no picture")
+    for number in (20, 25):
+        save(drawn / f"{number:02}.png", GREY)
+    with pytest.raises(DatasetError) as error:
+        folder.index(tmp_path)
+    message = str(error.value)
+    assert message.startswith("14 of 30 annotations cannot be used. ")
+    assert message.endswith(" And 2 more.")
+    named = [number for number in range(30) if f"anna/{number:02}.png" in message]
+    assert named == [*range(3, 13), 20, 25]
+    assert "cannot be read" in message and "256 distinct values" in message
+
+
+def test_files_that_are_alike_in_nothing_have_too_many_values_together(tmp_path):
+    lay_out(tmp_path, cases=("a", "b"), annotators=("anna",))
+    save(tmp_path / "annotations" / "anna" / "a.png", GREY % 15)
+    save(tmp_path / "annotations" / "anna" / "b.png", GREY % 15 + 15)
+    with pytest.raises(DatasetError, match="30 distinct values found in all annotations together, at most 20"):
         folder.index(tmp_path)
 
 
@@ -190,10 +253,10 @@ def rename_annotations(root):
     [
         (
             add_stray,
-            r"1 annotations without image found in .*anna, an image each expected: c\.png \(case 'c'\)\. "
+            r"1 annotation without image found in .*anna, an image each expected: c\.png \(case 'c'\)\. "
             r".*--annotation-pattern",
         ),
-        (add_stray_truth, r"1 annotations without image found in .*truth"),
+        (add_stray_truth, r"1 annotation without image found in .*truth"),
         (add_second_file, r"Two files for case 'a' found, one expected: .*a\.png and .*a\.tif\. Remove one\."),
         (add_loose_annotation, r"File a\.png found in .*annotations, one folder per annotator expected"),
         (add_empty_annotator, "No file found in .*carl, annotations expected"),

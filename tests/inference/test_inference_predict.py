@@ -103,7 +103,7 @@ def test_files_of_one_channel_are_grouped_into_cases(discs, tmp_path):
     cases, samples = samples_of_images(of_channels(discs, 2), files)
     assert [case.id for case in cases] == ["p1", "p2"]
     assert [sample.image[:, 0, 0].tolist() for sample in samples] == [[0, 1], [0, 1]]
-    with pytest.raises(TaskError, match=r"1 files found for case 'p2' \(p2_0001\.png\), 2 expected, one per channel"):
+    with pytest.raises(TaskError, match=r"1 file found for case 'p2' \(p2_0001\.png\), 2 expected, one per channel"):
         samples_of_images(of_channels(discs, 2), [files[0], files[1], files[3]])
 
 

@@ -236,6 +236,27 @@ def test_the_pairwise_dice_is_that_of_a_double_loop(shape):
     assert mean_over_pairs(found) == pytest.approx(np.mean([expected[0, 2], expected[0, 3], expected[2, 3]]))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 5))
+def test_agreement_of_pairs_and_with_the_others_is_bounded_and_follows_the_order_of_annotators(data, number):
+    annotations = data.draw(hnp.arrays(np.int64, (number, 2, 3), elements=st.integers(0, 2)))
+    present = data.draw(hnp.arrays(bool, number).filter(np.any))
+    order = list(data.draw(st.permutations(range(number))))
+    matrix = pairwise_dice(annotations == 1, present)
+    assert np.array_equal(matrix, matrix.T, equal_nan=True)
+    assert np.array_equal(matrix.diagonal() == 1, present)
+    assert ((matrix >= 0) & (matrix <= 1))[np.ix_(present, present)].all()
+    moved = pairwise_dice((annotations == 1)[order], present[order])
+    assert np.array_equal(moved, matrix[np.ix_(order, order)], equal_nan=True)
+    scores = against_others(annotations, present, 3)
+    moved = against_others(annotations[order], present[order], 3)
+    for name in ("dice", "sensitivity", "specificity", "bias"):
+        values = getattr(scores, name)
+        assert np.array_equal(getattr(moved, name), values[order], equal_nan=True)
+        assert not (values < 0).any()
+        assert name == "bias" or not (values > 1).any()
+
+
 def test_one_annotator_has_no_pair():
     matrix = pairwise_dice(np.zeros((2, 3, 3), bool), np.array([False, True]))
     assert matrix[1, 1] == 1

@@ -14,9 +14,9 @@ from umanet.metrics import (
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,
+    neighbourhood,
     reliability_curve,
 )
-from umanet.metrics.calibration import neighbourhood
 
 RNG = np.random.default_rng(5)
 METRICS = (expected_calibration_error, adaptive_calibration_error, brier_score, negative_log_likelihood)
@@ -231,6 +231,11 @@ def test_bins_and_clips_without_sense_are_refused():
     for clip in (0.0, 0.5):
         with pytest.raises(ConfigError, match=r"between 0 and 0\.5 expected"):
             negative_log_likelihood(np.zeros(2), np.zeros(2, bool), clip=clip)
+
+
+def test_a_negative_margin_is_refused():
+    with pytest.raises(ConfigError, match="-1 voxels found, 0 or more expected"):
+        neighbourhood(np.zeros((3, 3), bool), margin=-1)
 
 
 def test_a_target_outside_the_unit_interval_is_refused():

@@ -41,6 +41,11 @@ def test_one_patient_or_none_has_no_interval():
     assert np.isnan(bootstrap_interval([], [], seed=0)).all()
 
 
+def test_values_of_other_cases_than_the_patients_are_refused():
+    with pytest.raises(AnnotationError, match="2 values of 3 cases found"):
+        bootstrap_interval([0.1, 0.2], ["a", "b", "c"], seed=0)
+
+
 def plain_signed_rank(differences):
     """Of all signs that the ranks could have had, the share at least as far from the middle."""
     ranks = rankdata(np.abs(differences))

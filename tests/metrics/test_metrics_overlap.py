@@ -7,12 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from jaxtyping import TypeCheckError
 from monai.metrics.meandice import compute_dice
 from monai.metrics.meaniou import compute_iou
 from sklearn.metrics import f1_score, jaccard_score
 
-from umanet.errors import AnnotationError, ImageError
+from umanet.errors import AnnotationError, ConfigError
 from umanet.metrics import (
     dice,
     dice_per_class,
@@ -24,8 +23,7 @@ from umanet.metrics import (
     soft_dice,
     soft_iou,
 )
-from umanet.metrics.arrays import annotations_present, require_shape, to_mask, to_probability
-from umanet.metrics.overlap import BLOCK, QUBIQ_TENTHS, require_labels, shared_voxels
+from umanet.metrics.overlap import BLOCK, HISTOGRAM_BLOCK, QUBIQ_TENTHS, require_labels, shared_voxels
 
 RNG = np.random.default_rng(3)
 SHAPES = [(16, 16), (6, 7, 5), (1,), (1, 1)]
@@ -78,7 +76,8 @@ def test_every_class_is_scored_as_its_own_mask():
     second[second == 2] = 1
     for per_class, metric in ((dice_per_class, dice), (iou_per_class, iou)):
         expected = [metric(first == k, second == k) for k in range(4)]
-        assert per_class(first.astype(np.uint8), second, 4) == pytest.approx(expected)
+        for kinds in ((np.uint8, np.int64), (np.int32, np.uint64)):
+            assert per_class(first.astype(kinds[0]), second.astype(kinds[1]), 4) == pytest.approx(expected)
     assert dice_per_class(first, second, 4)[2:].tolist() == [0.0, 1.0]
 
 
@@ -133,6 +132,24 @@ def test_riga_and_mrnet_differ_where_votes_tie():
     assert soft_dice(np.ones(4), annotations, tenths=(5,), comparison=">=") == 1.0
 
 
+def test_the_thresholds_are_those_of_the_protocols():
+    annotations, probability = RNG.random((20, 15, 15)) < RNG.random((15, 15)), RNG.random((15, 15))
+    riga, qubiq = (0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    # Votes of 20 in whole numbers: 20 t is 2, 4 ... 18.
+    votes = annotations.sum(axis=0)
+    for metric, plain in ((soft_dice, dice), (soft_iou, iou)):
+        expected = np.mean([plain(probability > t, votes > round(20 * t)) for t in riga])
+        assert metric(probability, annotations) == pytest.approx(expected)
+    expected = np.mean([dice(probability >= t, votes >= round(20 * t)) for t in qubiq])
+    assert qubiq_score(probability, annotations) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tenths", [(), (11,), (-1, 5)])
+def test_thresholds_that_are_no_tenths_are_refused(tenths):
+    with pytest.raises(ConfigError, match=r"tenths = .* found, whole numbers from 0 to 10 expected"):
+        soft_dice(np.ones(4), np.ones((2, 4), bool), tenths=tenths)
+
+
 def test_soft_dice_of_a_worked_example():
     annotations = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
     probability = np.array([0.0, 0.2, 0.4, 0.8], np.float32)
@@ -185,8 +202,9 @@ def test_the_qubiq_score_is_bounded_and_blind_to_the_order_of_annotators(data, n
 
 @pytest.mark.parametrize("noisy", [0.01, 0.99])
 def test_a_large_image_of_several_blocks_is_counted_once(noisy):
-    size = 2 * BLOCK + 5
+    size = 3 * HISTOGRAM_BLOCK + 5
     plain, doubtful = np.arange(size) % 3 == 0, RNG.random(size) < noisy
+    plain[HISTOGRAM_BLOCK : 2 * HISTOGRAM_BLOCK] = doubtful[HISTOGRAM_BLOCK : 2 * HISTOGRAM_BLOCK] = False
     annotations = np.where(doubtful, RNG.random((3, size)) < 0.5, plain)
     probability = np.where(doubtful, RNG.random(size, np.float32), plain.astype(np.float32))
     expected = [dice(probability >= np.float32(k / 10), annotations.sum(axis=0) >= np.ceil(0.3 * k)) for k in (4, 8)]
@@ -224,6 +242,24 @@ def test_the_personalised_dice_pairs_every_annotator_with_their_own_prediction(s
     order = [2, 0, 3, 1]
     moved = personalised_dice(predictions[order], annotations[order], present[order])
     assert moved == pytest.approx(expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 6))
+def test_dice_with_every_annotator_is_bounded_perfect_and_blind_to_their_order(data, number):
+    shape = (number, *data.draw(st.sampled_from([(3, 4), (2, 2, 3), (1,)])))
+    predictions, annotations = (data.draw(hnp.arrays(bool, shape)) for _ in range(2))
+    present = data.draw(hnp.arrays(bool, number).filter(np.any))
+    order = list(data.draw(st.permutations(range(number))))
+    for metric, prediction, moved in (
+        (personalised_dice, predictions, predictions[order]),
+        (mean_dice_over_annotators, predictions[0], predictions[0]),
+    ):
+        value = metric(prediction, annotations, present)
+        assert 0 <= value <= 1
+        assert metric(moved, annotations[order], present[order]) == pytest.approx(value, abs=1e-12)
+    assert personalised_dice(annotations, annotations, present) == 1
+    assert (mean_dice_over_annotators(annotations[0], annotations) == 1) == (annotations == annotations[0]).all()
 
 
 def test_the_personalised_dice_tells_annotators_apart():
@@ -281,26 +317,6 @@ def test_tensors_give_the_same_as_arrays():
     assert dice(tensors[1][0], annotations[1]) == dice(annotations[0], annotations[1])
 
 
-def test_a_mask_that_is_not_boolean_is_refused():
-    with pytest.raises(AnnotationError, match=r"type uint8 found, bool expected.*labels == 1"):
-        to_mask(np.array([0, 255], np.uint8))
-
-
-@pytest.mark.parametrize("value", [np.nan, 1.5, -0.1])
-def test_a_number_that_is_no_probability_is_refused(value):
-    with pytest.raises(ImageError, match=r"probabilities in \[0, 1\] expected, in the map"):
-        to_probability(np.array([0.5, value]), "the map")
-
-
 def test_nobody_present_is_refused():
     with pytest.raises(AnnotationError, match="No annotator is present"):
         soft_dice(np.zeros((2, 2)), np.zeros((2, 2, 2), bool), np.zeros(2, bool))
-
-
-def test_shapes_that_numpy_would_broadcast_are_refused():
-    with pytest.raises((AnnotationError, TypeCheckError)):
-        dice(np.ones((4, 4), bool), np.ones((4, 1), bool))
-    with pytest.raises(AnnotationError, match=r"Annotations of shape \(2, 4, 1\) found, \(2, 4, 4\) expected"):
-        annotations_present(np.ones((2, 4, 1), bool), None, (4, 4))
-    with pytest.raises(AnnotationError, match="Resample to the grid"):
-        require_shape(np.ones((4, 1)), (4, 4), "A prediction")

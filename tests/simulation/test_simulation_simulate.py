@@ -165,7 +165,7 @@ def test_a_failure_on_the_way_leaves_nothing_behind(tmp_path):
 def test_every_image_needs_its_truth(tmp_path):
     write_phantoms(tmp_path, cases=3, size=32)
     (tmp_path / "truth" / "phantom_001.png").unlink()
-    with pytest.raises(DatasetError, match=r"1 images without truth found .*phantom_001"):
+    with pytest.raises(DatasetError, match=r"1 image without truth found .*phantom_001"):
         run(tmp_path, tmp_path / "out")
     with pytest.raises(DatasetError, match="No label map found"):
         simulate(tmp_path / "images", tmp_path / "nowhere", "hard", 0, tmp_path / "out")

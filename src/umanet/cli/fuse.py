@@ -6,7 +6,7 @@ import tyro
 
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
-from umanet.errors import ConfigError, did_you_mean
+from umanet.errors import ConfigError, counted, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Fuse:
             fused = fuse_dataset(
                 index, how, self.output, split=self.split, options=self._options(), progress=report
             )  # fmt: skip
-        say(f"One consensus for each of {len(fused.cases)} cases in {self.output}, with its own dataset.json.")
+        cases = counted(len(fused.cases), "case")
+        say(f"One consensus for each of {cases} in {self.output}, with its own dataset.json.")
         next_step("check", self.output / "dataset.json")
 
     def _options(self) -> dict[str, Any]:

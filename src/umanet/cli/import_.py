@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from umanet.cli.terminal import next_step, say
-from umanet.errors import ConfigError, OutputError
+from umanet.errors import ConfigError, OutputError, counted
 
 if TYPE_CHECKING:
     from umanet.data.index import ClassDefinition, DatasetIndex
@@ -58,7 +58,8 @@ class Import:
             seed=self.seed, name=self.name,
         )  # fmt: skip
         write_index(found, self.output)
-        say(f"{len(found.cases)} cases ({found.spatial_dims}D), {len(found.annotators)} annotators, in {self.output}.")
+        cases, annotators = counted(len(found.cases), "case"), counted(len(found.annotators), "annotator")
+        say(f"{cases} ({found.spatial_dims}D), {annotators}, in {self.output}.")
         say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")
         if any(case.annotations or case.truth for case in found.cases):
             say(describe_splits(found))
@@ -95,12 +96,8 @@ def describe_splits(index: "DatasetIndex") -> str:
     for split in SPLITS:
         cases = index.select(split)
         patients = {case.patient or case.id for case in cases}
-        parts.append(f"{split} {_counted(len(patients), 'patient')} with {_counted(len(cases), 'case')}")
+        parts.append(f"{split} {counted(len(patients), 'patient')} with {counted(len(cases), 'case')}")
     return f"Splits: {', '.join(parts)}."
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _refuse_existing(path: Path) -> None:

@@ -47,13 +47,14 @@ def one_line(box: str, called: str) -> str:
     title, message, *others = (*parts, "", "", "")
     message = message or title
     near = next((flag for part in others for flag in FLAG.findall(part)), None) if "Unrec" in message else None
-    unknown = re.search(r"options: ([\w-]+)$", message)
     known = re.search(r"Available subcommands: (.+)", others[0], re.DOTALL)
+    first = called.split()[1:]
     hint = f" Did you mean {near!r}?" if near else ""
-    if near is None and unknown and known:
+    if known and first:
+        # tyro lists all that follows as unknown too, and flags of other commands as what may be meant.
         commands = re.findall(r"[\w-]+", known[1])
-        hint = did_you_mean(unknown[1], commands)
-        message += "" if hint else f", expected one of {', '.join(commands)}"
+        hint = did_you_mean(first[0], commands)
+        message = f"Unknown command {first[0]!r} found" + ("" if hint else f", one of {', '.join(commands)} expected")
     program = called if "subcommand" not in box else called.split()[0]
     return f"{' '.join(message.split()).rstrip('.')}.{hint} See {program} --help."
 

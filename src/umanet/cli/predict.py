@@ -6,7 +6,7 @@ import tyro
 
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
-from umanet.errors import ConfigError
+from umanet.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ class Predict:
         total, samples = self._samples(model)
         with progress("Predicting") as report:
             predict(model, samples, self.output, total=total, split=self.split, progress=report)
-        say(f"Labels, probabilities and entropy of {total} cases in {self.output}.")
+        say(f"Labels, probabilities and entropy of {counted(total, 'case')} in {self.output}.")
         if self._dataset:
             next_step("evaluate", self.output, self._dataset)
 

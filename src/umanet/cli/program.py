@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated, Protocol
 
 import tyro
@@ -20,7 +21,7 @@ from umanet.cli.parsing import parse
 from umanet.cli.predict import Predict
 from umanet.cli.report import Report
 from umanet.cli.simulate import Simulate
-from umanet.cli.terminal import quiet_others, say
+from umanet.cli.terminal import print_text, quiet_others, say
 from umanet.cli.train import Train
 from umanet.data.files import what_to_do
 from umanet.errors import UmanetError
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exception is a fault of ours and keeps its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print_text(f"umanet {version('umanet')}")
+        return 0
     try:
         with quiet_others():
             command: Command = parse(Commands, arguments, "umanet", DESCRIPTION)
@@ -90,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 DESCRIPTION = """Medical image segmentation learned from several annotations per image.
 
 The usual order: import, check, agreement, train, predict, grade, evaluate, report. `umanet COMMAND --help` has the
-details; `umanet demo` shows everything on made-up data."""
+details; `umanet demo` shows everything on made-up data; `umanet --version` says which version this is."""
 
 
 def _fail(message: str) -> int:

@@ -6,6 +6,7 @@ import tyro
 
 from umanet.cli.import_ import describe_splits, parse_classes
 from umanet.cli.terminal import next_step, progress, say
+from umanet.errors import counted
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,6 @@ class Simulate:
                 classes=parse_classes(self.classes), fractions=dict(zip(SPLITS, self.fractions, strict=True)),
                 patient_pattern=self.patient_pattern, longest_side=self.longest_side, limit=self.limit, progress=report,
             )  # fmt: skip
-        say(f"{len(index.cases)} cases annotated by {', '.join(index.annotators)}, in {self.output}.")
+        say(f"{counted(len(index.cases), 'case')} annotated by {', '.join(index.annotators)}, in {self.output}.")
         say(describe_splits(index))
         next_step("train", self.output / "dataset.json", "-o", "run")

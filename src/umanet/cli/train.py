@@ -8,7 +8,7 @@ from umanet.cli.model import check_device
 from umanet.cli.overrides import ConfigFlags
 from umanet.cli.terminal import next_step, progress, say
 from umanet.config import PRESETS, PRESETS_3D, RunConfig, build_config, merge, read_toml
-from umanet.errors import ConfigError, DatasetError
+from umanet.errors import ConfigError, DatasetError, counted
 
 if TYPE_CHECKING:
     from umanet.data.index import DatasetIndex
@@ -89,6 +89,6 @@ def _refuse_errors(index: "DatasetIndex", path: Path) -> None:
         first, count = found.problems[0], found.count("error")
         where = "/".join(part for part in (first.case, first.annotator) if part)
         raise DatasetError(
-            f"{where + ': ' if where else ''}{first.message} ({count} {'error' if count == 1 else 'errors'} in all; "
+            f"{where + ': ' if where else ''}{first.message} ({counted(count, 'error')} in all; "
             f"'umanet check {path}' lists them.)"
         )

@@ -19,7 +19,7 @@ from umanet.data.images import (
     unknown_values,
 )
 from umanet.data.index import DatasetIndex
-from umanet.errors import GeometryError, ImageError, UmanetError
+from umanet.errors import GeometryError, ImageError, UmanetError, counted
 from umanet.types import Case, Geometry
 
 Severity = Literal["error", "warning", "note"]
@@ -87,12 +87,12 @@ class CheckReport:
 
     def to_text(self) -> str:
         """A line of counts, then a line for every problem; one for all of many cases that have one of a kind."""
-        counts = ", ".join(f"{self.count(severity)} {severity}s" for severity in SEVERITIES)
+        counts = ", ".join(counted(self.count(severity), severity) for severity in SEVERITIES)
         same: dict[tuple[str | None, ...], list[Problem]] = defaultdict(list)
         for problem in self.problems:
             what = None if problem.case else problem.message
             same[problem.severity, problem.code, problem.annotator, what].append(problem)
-        lines = [f"{self.name}: {self.cases} cases, {counts}."]
+        lines = [f"{self.name}: {counted(self.cases, 'case')}, {counts}."]
         for alike in same.values():
             if len(alike) > MOST_LINES:
                 who = f"{alike[0].annotator}, " if alike[0].annotator else ""
@@ -188,13 +188,13 @@ def _check_image(case: Case, index: DatasetIndex) -> Found:
     where = ", ".join(str(path) for path in case.image)
     if len(values) != len(index.channels):
         message = (
-            f"{len(values)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in {where}. "
-            "Mend the file or take the case out."
+            f"{counted(len(values), 'channel')} found, {len(index.channels)} ({', '.join(index.channels)}) expected, "
+            f"in {where}. Mend the file or take the case out."
         )
         yield Problem("error", "channels", message, case.id)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        message = f"{bad} NaN or infinite values found, finite ones expected, in {where}. Replace them."
+        message = f"{counted(bad, 'NaN or infinite value')} found, finite ones expected, in {where}. Replace them."
         yield Problem("error", "not-finite", message, case.id)
     for number, channel in enumerate(values):
         if (channel == channel.flat[0]).all():

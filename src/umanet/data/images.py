@@ -12,7 +12,7 @@ from umanet.data.geometry import grid_difference
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.nifti import read_nifti, write_nifti
 from umanet.data.pictures import read_picture, read_picture_values, write_picture
-from umanet.errors import AnnotationError, GeometryError, ImageError, OutputError
+from umanet.errors import AnnotationError, GeometryError, ImageError, OutputError, counted
 from umanet.types import Case, Geometry, Sample
 
 PNG_SCALE = 65535
@@ -34,7 +34,8 @@ def read_image(paths: Sequence[Path], spatial_dims: int | None) -> tuple[Float32
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise ImageError(
-            f"{bad} NaN or infinite values found, finite values expected, in {_names(paths)}. Replace them in the file."
+            f"{counted(bad, 'NaN or infinite value')} found, finite values expected, in {_names(paths)}. Replace them "
+            "in the file."
         )
     return values, geometry
 
@@ -138,8 +139,8 @@ def read_case(case: Case, index: DatasetIndex) -> Sample:
     image, geometry = read_image(case.image, index.spatial_dims)
     if len(image) != len(index.channels):
         raise ImageError(
-            f"{len(image)} channels found, {len(index.channels)} ({', '.join(index.channels)}) expected, in case "
-            f"{case.id!r}: {_names(case.image)}. Mend the file or the channels in dataset.json."
+            f"{counted(len(image), 'channel')} found, {len(index.channels)} ({', '.join(index.channels)}) expected, "
+            f"in case {case.id!r}: {_names(case.image)}. Mend the file or the channels in dataset.json."
         )
     annotations = np.zeros((len(index.annotators), *geometry.shape), np.uint8)
     for r, name in enumerate(index.annotators):

@@ -15,7 +15,7 @@ from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
-from umanet.errors import DatasetError, TaskError
+from umanet.errors import DatasetError, TaskError, counted
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest
 from umanet.inference.tiles import run_in_tiles
@@ -29,8 +29,8 @@ def predict_case(model: Model, sample: Sample) -> Prediction:
     """Class probabilities of one image on its own grid (not the working grid)."""
     if len(sample.image) != len(model.task.channels):
         raise TaskError(
-            f"{len(sample.image)} channels found, {len(model.task.channels)} expected, in case {sample.case!r}. "
-            "Give images like those that the model was trained on."
+            f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
+            f"{sample.case!r}. Give images like those that the model was trained on."
         )
     image = prepare_image(sample, model.config.data)[None]
     patch = model.config.data.patch or tuple(image.shape[2:])
@@ -136,7 +136,7 @@ def _by_channel(images: list[Path], channels: int) -> list[Case]:
     for case, paths in files.items():
         if len({stem_of(path) for path in paths}) != channels or len(paths) != channels:
             raise TaskError(
-                f"{len(paths)} files found for case {case!r} ({', '.join(path.name for path in paths)}), {channels} "
-                "expected, one per channel, as the model was trained with. Name them all."
+                f"{counted(len(paths), 'file')} found for case {case!r} ({', '.join(path.name for path in paths)}), "
+                f"{channels} expected, one per channel, as the model was trained with. Name them all."
             )
     return [Case(case, tuple(paths)) for case, paths in files.items()]

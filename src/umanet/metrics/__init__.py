@@ -18,6 +18,7 @@ from umanet.metrics.calibration import (
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,
+    neighbourhood,
     reliability_curve,
 )
 from umanet.metrics.detection import auroc, average_precision, error_detection
@@ -74,6 +75,7 @@ __all__ = [
     "mean_dice_over_annotators",
     "mean_over_pairs",
     "negative_log_likelihood",
+    "neighbourhood",
     "normalised_cross_correlation",
     "paired_difference",
     "pairwise_dice",

@@ -44,6 +44,9 @@ def pairwise_dice(
 
     Raises:
         AnnotationError: No annotator is present, or the masks are not boolean.
+
+    Reference: K. H. Zou et al., "Statistical Validation of Image Segmentation Quality Based on a Spatial Overlap
+        Index", Academic Radiology 11, 2004. DOI 10.1016/S1076-6332(03)00671-8
     """
     masks = to_mask(annotations)
     shared = shared_voxels(annotations_present(masks, present, masks.shape[1:]))

@@ -1,16 +1,24 @@
 """What every metric takes: NumPy arrays or torch tensors, checked once; NumPy inside. Imports no torch."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from umanet.errors import AnnotationError, ImageError
+from umanet.errors import AnnotationError, ConfigError, ImageError
 
 
 def to_numpy(values: Any) -> np.ndarray:
-    """An array from a torch tensor (any device, with or without gradient), an array or a nested list."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    """An array from a torch tensor (any device, with or without gradient), an array or a nested list.
+
+    A ``bfloat16`` tensor, as networks give under autocast, becomes 32-bit floats, which hold all its values.
+    """
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    tensor = values.detach().cpu()
+    # By name, not to import torch: NumPy has no such type.
+    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
 
 
 def to_mask(values: Any) -> Bool[np.ndarray, "..."]:
@@ -43,6 +51,16 @@ def to_probability(values: Any, where: str = "the input of a metric") -> Float[n
             f"in {where}. Apply a softmax or sigmoid first."
         )
     return probability
+
+
+def require_known(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse an option that would be taken for another one.
+
+    Raises:
+        ConfigError: ``value`` is not among the ``known``.
+    """
+    if value not in known:
+        raise ConfigError(f"{name} = {value!r} found, one of {', '.join(known)} expected.")
 
 
 def require_shape(array: Shaped[np.ndarray, "..."], shape: tuple[int, ...], name: str) -> None:

@@ -155,7 +155,8 @@ def adaptive_calibration_error(
     p, y = _observations(probability, target, present, region)
     if p.size == 0:
         return float("nan")
-    order = np.argsort(p)
+    # Stable for its speed only: it takes a third of the time where runs of p are sorted already.
+    order = np.argsort(p, kind="stable")
     p, gap = p[order], (p - _mean(y))[order]
     # Between the ends of groups of the same probability the cumulative gap is a straight line: ties are shared.
     ends = np.append(np.flatnonzero(p[1:] != p[:-1]) + 1, p.size)
@@ -215,7 +216,14 @@ def negative_log_likelihood(
 
 
 def neighbourhood(*masks: Bool[Any, "*spatial"], margin: int) -> Bool[np.ndarray, "*spatial"]:
-    """Voxels at most ``margin`` voxels along every axis from any of the masks."""
+    """Voxels at most ``margin`` voxels along every axis from any of the masks.
+
+    Raises:
+        ConfigError: A negative margin.
+        AnnotationError: A mask is not boolean.
+    """
+    if margin < 0:
+        raise ConfigError(f"A margin of {margin} voxels found, 0 or more expected.")
     union = np.logical_or.reduce([to_mask(mask) for mask in masks])
     return ndimage.maximum_filter(union, size=2 * margin + 1, mode="constant")
 

@@ -48,12 +48,9 @@ def auroc(score: Shaped[Any, "*items"], positive: Bool[Any, "*items"]) -> float:
     Reference: J. A. Hanley, B. J. McNeil, "The Meaning and Use of the Area under a Receiver Operating
         Characteristic (ROC) Curve", Radiology 143, 1982. DOI 10.1148/radiology.143.1.7063747
     """
-    positives, negatives = _counts_by_score(score, positive)
-    pairs = positives.sum() * negatives.sum()
-    if pairs == 0:
-        return float("nan")
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + negatives / 2)).sum() / pairs)
+    positives, below, through, negatives = _counts_by_score(score, positive)
+    pairs = positives.sum() * negatives
+    return float((positives * (below + through) / 2).sum() / pairs) if pairs else float("nan")
 
 
 def average_precision(score: Shaped[Any, "*items"], positive: Bool[Any, "*items"]) -> float:
@@ -73,11 +70,11 @@ def average_precision(score: Shaped[Any, "*items"], positive: Bool[Any, "*items"
     Reference: J. Davis, M. Goadrich, "The Relationship Between Precision-Recall and ROC Curves", ICML 2006.
         DOI 10.1145/1143844.1143874
     """
-    positives, negatives = (counts[::-1] for counts in _counts_by_score(score, positive))
+    positives, below, _, negatives = _counts_by_score(score, positive)
     if positives.sum() == 0:
         return float("nan")
-    found = np.cumsum(positives)
-    precision = found / (found + np.cumsum(negatives))
+    found = np.cumsum(positives[::-1])[::-1]
+    precision = found / (found + negatives - below)
     return float((positives * precision).sum() / positives.sum())
 
 
@@ -118,17 +115,22 @@ def error_detection(
     )
 
 
-def _counts_by_score(score: Any, positive: Any) -> tuple[Float[np.ndarray, " scores"], Float[np.ndarray, " scores"]]:
-    """Positive and negative items of each distinct score, lowest first."""
+def _counts_by_score(
+    score: Any, positive: Any
+) -> tuple[Float[np.ndarray, " scores"], Float[np.ndarray, " scores"], Float[np.ndarray, " scores"], float]:
+    """At each distinct score of a positive item, lowest first: positive items, and negative ones below it and up to it.
+
+    Last the number of negative items. As floats: a product of two counts may not fit an integer.
+    """
     values, marked = to_numpy(score), to_mask(positive)
     require_shape(values, marked.shape, "Scores")
     if np.isnan(values).any():
         raise AnnotationError("A score of NaN found, numbers expected. Leave out items that were not scored.")
-    distinct, rank = np.unique(values.ravel(), return_inverse=True)
-    # As floats: a product of two counts may not fit an integer.
-    positives = np.bincount(rank[marked.ravel()], minlength=len(distinct)).astype(np.float64)
-    negatives = np.bincount(rank[~marked.ravel()], minlength=len(distinct)).astype(np.float64)
-    return positives, negatives
+    # Two sorted halves: several times faster than ranks of all, which have to remember where each item was.
+    scores, positives = np.unique(values[marked], return_counts=True)
+    others = np.sort(values[~marked])
+    below, through = (np.searchsorted(others, scores, side=side).astype(np.float64) for side in ("left", "right"))
+    return positives.astype(np.float64), below, through, float(len(others))
 
 
 def _ranks(values: Shaped[np.ndarray, "*items"]) -> Float[np.ndarray, " N"]:

@@ -5,7 +5,6 @@ function makes one matrix product (``shared_voxels``); ``distribution_scores`` m
 The number of samples ``M`` changes every number here: state it.
 """
 
-from collections.abc import Iterable
 from math import lcm
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 
-from umanet.errors import AnnotationError, ConfigError
-from umanet.metrics.arrays import annotations_present, to_mask
+from umanet.errors import AnnotationError
+from umanet.metrics.arrays import annotations_present, require_known, to_mask
 from umanet.metrics.overlap import dice_of_sizes, iou_of_sizes, shared_voxels
 
 STATISTICS = ("v", "u")
@@ -47,7 +46,7 @@ def generalized_energy_distance(
         G. J. Székely, M. L. Rizzo, "Energy Statistics: A Class of Statistics Based on Distances", Journal of
         Statistical Planning and Inference 143, 2013. DOI 10.1016/j.jspi.2013.03.018
     """
-    _require_known("statistic", statistic, STATISTICS)
+    require_known("statistic", statistic, STATISTICS)
     _, iou, number = _overlaps(samples, annotations, present)
     return _energy_distance(iou, number, statistic)
 
@@ -76,7 +75,7 @@ def dice_max(
     Reference: Y. Wu et al., "Diversified and Personalized Multi-rater Medical Image Segmentation", CVPR 2024.
         DOI 10.48550/arXiv.2403.13417
     """
-    _require_known("direction", direction, DIRECTIONS)
+    require_known("direction", direction, DIRECTIONS)
     dice, _, number = _overlaps(samples, annotations, present)
     return _dice_max(dice[:number, number:], direction)
 
@@ -182,8 +181,3 @@ def _best_matching(overlap: Float[np.ndarray, "N P"]) -> float:
 def _repeated(overlap: Float[np.ndarray, "M R"]) -> Float[np.ndarray, "L L"]:
     both = lcm(*overlap.shape)
     return overlap.repeat(both // len(overlap), axis=0).repeat(both // overlap.shape[1], axis=1)
-
-
-def _require_known(name: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        raise ConfigError(f"{name} = {value!r} found, one of {', '.join(known)} expected.")

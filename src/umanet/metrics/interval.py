@@ -49,10 +49,18 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean when patients, with all their cases, are drawn with replacement.
 
-    The order of the cases does not matter. NaN where there are fewer than two patients.
+    The order of the cases does not matter. NaN where there are fewer than two patients, or a value is NaN: leave
+    undefined values out, with their patients, and count them.
+
+    Raises:
+        AnnotationError: Another number of values than of patients.
 
     Reference: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993. DOI 10.1201/9780429246593
     """
+    if len(values) != len(patients):
+        raise AnnotationError(
+            f"{len(values)} values of {len(patients)} cases found, one of each expected. Leave the same cases out."
+        )
     drawn, owner = draw_patients(patients, seed=seed, resamples=resamples)
     if drawn.shape[1] < 2:
         return float("nan"), float("nan")

@@ -12,14 +12,14 @@ beside the mean of the others, or the diagonal of the image in its stead; the su
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
 from umanet.errors import ConfigError, ImageError
-from umanet.metrics.arrays import require_shape, to_mask
+from umanet.metrics.arrays import require_known, require_shape, to_mask
 
 Missed = Literal["nan", "diagonal"]
 
@@ -51,11 +51,13 @@ class SurfaceDistances:
         return not self.both_empty and 0 in (self.from_prediction.size, self.from_truth.size)
 
     def hd95_mm(self, missed: Missed = "nan") -> float:
+        require_known("missed", missed, get_args(Missed))
         if self.both_empty or self.one_empty:
             return self._without_distance(missed)
         return float(max(np.percentile(self.from_prediction, 95), np.percentile(self.from_truth, 95)))
 
     def assd_mm(self, missed: Missed = "nan") -> float:
+        require_known("missed", missed, get_args(Missed))
         if self.both_empty or self.one_empty:
             return self._without_distance(missed)
         return float(np.concatenate([self.from_prediction, self.from_truth]).mean())
@@ -121,6 +123,7 @@ def hd95_mm(
         missed: Where one mask is empty: NaN (count such cases), or the diagonal of the image. Both empty: 0.
 
     Raises:
+        ConfigError: ``missed`` is unknown.
         ImageError: The spacing has another number of axes, or a size that is not positive.
         AnnotationError: A mask is not boolean, or their shapes differ.
 

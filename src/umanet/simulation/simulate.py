@@ -18,7 +18,7 @@ from umanet.data.index import ClassDefinition, DatasetIndex, read_index, write_i
 from umanet.data.pictures import write_picture
 from umanet.data.sources import folder
 from umanet.data.splits import split_index
-from umanet.errors import ConfigError, DatasetError
+from umanet.errors import ConfigError, DatasetError, counted
 from umanet.simulation.annotators import Labels
 from umanet.simulation.scenarios import (
     WRONG,
@@ -118,8 +118,8 @@ def _index(
     bare = [case.id for case in index.cases if case.truth is None]
     if bare:
         raise DatasetError(
-            f"{len(bare)} images without truth found in {images}, a label map of the same name in {truth} expected: "
-            f"{', '.join(bare[:8])}. Add it or take the image away."
+            f"{counted(len(bare), 'image')} without truth found in {images}, a label map of the same name in {truth} "
+            f"expected: {', '.join(bare[:8])}. Add it or take the image away."
         )
     return index
 

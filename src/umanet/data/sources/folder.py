@@ -1,5 +1,6 @@
 """Plain folders: ``images/<case>.png``, ``annotations/<annotator>/<case>.png``, maybe ``truth/<case>.png``."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +12,23 @@ from umanet.data.formats import stem_of
 from umanet.data.images import read_annotation_values, read_image_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.splits import split_index
-from umanet.errors import DatasetError
+from umanet.errors import DatasetError, UmanetError, counted
 from umanet.types import Case
 
 MOST_CLASSES = 20
 """More distinct values in annotations than this are grey levels or interpolation, not classes."""
 
+MOST_NAMED = 10
+"""Files of a kind of fault that a message names; the others it counts."""
+
+WHOLE_NUMBERS = (
+    f"at most {MOST_CLASSES} whole numbers expected. Threshold probabilities or grey levels first, or give --classes."
+)
+
 CHANNEL = r"(?P<case>.+)_(?P<channel>\d{4})"
 """nnU-Net's names of the channels of a case."""
+
+log = logging.getLogger("umanet")
 
 Files = Mapping[str, Sequence[Path]]
 
@@ -51,15 +61,16 @@ def index(
         annotation_pattern: The same for annotations and truth, with a group ``case``.
         patient_pattern: Regular expression found in case names, whose group ``patient`` (or else the match) names
             the patient. Default: every case is a patient of its own.
-        classes: Default: one per value found in the annotations.
+        classes: Default: one per value found in the annotations. Values that no annotation has are warned of.
         annotators_are_identified: False where a folder's name is not one person across cases.
         fractions: Shares of the patients per split; None makes no splits.
         seed: Of the splits.
         name: Of the data set; default: the name of ``root``.
 
     Raises:
-        DatasetError: Folders or files are missing, match no image, or give the same case twice.
-        ImageError, AnnotationError: A file that has to be looked into cannot be read.
+        DatasetError: Folders or files are missing, match no image, or give the same case twice; or no annotation
+            has any value of the foreground classes that are given.
+        ImageError: The first image cannot be read.
     """
     root = Path(root).absolute()
     if not root.is_dir():
@@ -93,6 +104,8 @@ def index(
     image, geometry = read_image_values(cases[0].image, None)
     spatial_dims = len(geometry.shape)
     paths = [path for files in (*drawn.values(), known) for path in files.values()]
+    if classes:
+        _compare_with_drawn(classes, paths, spatial_dims)
     result = DatasetIndex(
         name=name or root.name,
         spatial_dims=2 if spatial_dims == 2 else 3,
@@ -112,33 +125,80 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
     Where the only value besides 0 is 1 or 255, or 1 in some files and 255 in others, it is ``foreground``.
 
     Raises:
-        DatasetError: No value but 0, a fraction, a negative value, or more than ``MOST_CLASSES`` values.
-        ImageError, AnnotationError: A file cannot be read.
+        DatasetError: Files that cannot be read or hold what is no class (a fraction, a negative value, NaN, more
+            than ``MOST_CLASSES`` values), all of them counted and ``MOST_NAMED`` named; no value but 0.
     """
-    values: set[float] = {0.0}
-    mixed = False
-    for path in paths:
-        here = set(np.unique(read_annotation_values(path, spatial_dims)[0]).astype(float).tolist())
-        mixed |= {1, 255} <= here
-        values |= here
-        _refuse_odd_values(values, path)
+    held, unreadable = _values_of(paths, spatial_dims)
+    odd = {path: found for path, values in held.items() if (found := _odd(values))}
+    values = {0.0}.union(*(values for path, values in held.items() if path not in odd))
+    if unreadable or odd:
+        raise DatasetError(_unusable(list(unreadable.values()), odd, len(held) + len(unreadable)))
+    if len(values) > MOST_CLASSES:
+        raise DatasetError(f"{len(values)} distinct values found in all annotations together, {WHOLE_NUMBERS}")
     foreground = [int(value) for value in sorted(values - {0})]
     if not foreground:
         raise DatasetError("Only the value 0 found in all annotations, at least one class expected. Give --classes.")
     background = ClassDefinition(name="background", values=(0,))
-    if set(foreground) <= {1, 255} and not mixed:
+    if set(foreground) <= {1, 255} and not any({1, 255} <= values for values in held.values()):
         return background, ClassDefinition(name="foreground", values=tuple(foreground))
     return background, *(ClassDefinition(name=f"class_{value}", values=(value,)) for value in foreground)
 
 
-def _refuse_odd_values(values: set[float], path: Path) -> None:
+def _compare_with_drawn(classes: Sequence[ClassDefinition], paths: Iterable[Path], spatial_dims: int) -> None:
+    """A warning for some; files that cannot be read are left to ``umanet check``, as values without a class are.
+
+    Raises:
+        DatasetError: None of the values of the foreground classes occurs, but others do.
+    """
+    held, _ = _values_of(paths, spatial_dims)
+    values = set().union(*held.values())
+    named = {value: definition.name for definition in classes[1:] for value in definition.values}
+    unused = [value for value in named if value not in values]
+    if not held or not unused:
+        return
+    missing = ", ".join(f"{value} ({named[value]})" for value in unused)
+    found = f"Of the values of the classes no annotation has {missing}; these hold {_some_values(values)}"
+    if len(unused) == len(named) and values - {0}:
+        raise DatasetError(f"{found}, at least one of the values expected. Name those that the files hold, --classes.")
+    log.warning("%s. If that is a slip, mend --classes.", found)
+
+
+def _some_values(values: set[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values)[:MOST_NAMED]) + (
+        " ..." if len(values) > MOST_NAMED else ""
+    )
+
+
+def _values_of(paths: Iterable[Path], spatial_dims: int) -> tuple[dict[Path, set[float]], dict[Path, str]]:
+    """What each file holds, and why others cannot be read."""
+    held: dict[Path, set[float]] = {}
+    unreadable: dict[Path, str] = {}
+    for path in paths:
+        try:
+            held[path] = set(np.unique(read_annotation_values(path, spatial_dims)[0]).astype(float).tolist())
+        except UmanetError as error:
+            unreadable[path] = str(error)
+    return held, unreadable
+
+
+def _odd(values: set[float]) -> str:
+    """What the values of a file have that no class has; empty where there is nothing."""
     odd = [value for value in sorted(values) if value < 0 or not value.is_integer()]
-    if odd or len(values) > MOST_CLASSES:
-        found = f"Value {odd[0]:g}" if odd else f"{len(values)} distinct values"
-        raise DatasetError(
-            f"{found} found in annotations up to {path}, at most {MOST_CLASSES} whole numbers expected. Threshold "
-            "probabilities or grey levels first, or give --classes."
-        )
+    if odd:
+        return f"value {odd[0]:g}"
+    return f"{len(values)} distinct values" if len(values) > MOST_CLASSES else ""
+
+
+def _unusable(unreadable: list[str], odd: Mapping[Path, str], total: int) -> str:
+    number = len(unreadable) + len(odd)
+    parts = [f"{number} of {counted(total, 'annotation')} cannot be used.", *unreadable[:MOST_NAMED]]
+    if odd:
+        named = [f"{found} in {path}" for path, found in odd.items()][:MOST_NAMED]
+        parts.append(f"Found {', '.join(named)}; {WHOLE_NUMBERS}")
+    left_out = max(len(unreadable) - MOST_NAMED, 0) + max(len(odd) - MOST_NAMED, 0)
+    if left_out:
+        parts.append(f"And {left_out} more.")
+    return " ".join(parts)
 
 
 def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]]:
@@ -198,7 +258,7 @@ def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> No
     strays = sorted(set(files) - set(images))
     if strays:
         raise DatasetError(
-            f"{len(strays)} annotations without image found in {folder}, an image each expected: "
+            f"{counted(len(strays), 'annotation')} without image found in {folder}, an image each expected: "
             f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which part of the "
             "name is the case with `umanet import --annotation-pattern`."
         )
