@@ -132,7 +132,8 @@ def evaluate(
     personal = _scores_annotators(index, chosen, kinds, asked=per_annotator)
     found.require(cases)
     number = found.samples_of(cases)
-    used = chosen if number else replace(chosen, metrics=tuple(m for m in chosen.metrics if m not in DISTRIBUTION))
+    taken = (name for kind in kinds for name in chosen.metrics_against(kind))
+    used = replace(chosen, metrics=tuple(name for name in taken if number or name not in DISTRIBUTION))
     scored = []
     for done, case in enumerate(cases, start=1):
         scored.append(score_case(case, found.cases[case.id], index, kinds, used, personal=personal))
@@ -149,7 +150,7 @@ def evaluate(
         protocol=_described(used, index, cases, found, split=split, seed=seed)
         | {"against": list(kinds), "metrics": list(summary), "targets_sha256": _digest(cases, scored)}
         | _samples(chosen, number)
-        | _spacing(used, kinds, scored),
+        | _spacing(used, scored),
         annotators=summarise_annotators(own, classes, seed),
     )
 
@@ -265,10 +266,10 @@ def _samples(protocol: Protocol, number: int) -> Row:
     return {"samples": {"number": number, "left_out": [] if number else wanted}} if wanted else {}
 
 
-def _spacing(protocol: Protocol, kinds: tuple[Against, ...], scored: list[CaseScores]) -> Row:
+def _spacing(protocol: Protocol, scored: list[CaseScores]) -> Row:
     """Whether millimetres are millimetres; empty for a protocol without distances."""
     described = protocol.described().get("distances")
-    if described is None or "truth" not in kinds:
+    if described is None:
         return {}
     without = sum(not one.has_spacing for one in scored)
     return {
