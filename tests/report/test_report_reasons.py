@@ -64,6 +64,14 @@ def test_a_border_that_wavers_to_both_sides_only_differs(shape, left):
     assert kinds(drawn, agreed) == ["border differs"]
 
 
+def test_a_speck_has_a_share_that_is_not_nothing():
+    agreed, speck = np.ones((70, 70), np.uint8), np.zeros((70, 70), np.uint8)
+    speck[30:34, 30:34] = 1
+    assert text(speck, agreed).startswith("0.003 times the area")
+    speck[30:34, 31:34] = speck[31:34] = 0
+    assert text(speck, agreed).startswith("less than 0.001 times the area")
+
+
 def test_several_faults_come_gravest_first(shape, left, right):
     agreed = discs(shape, left, right, radius=7)
     assert kinds(discs(shape, left, radius=9), agreed) == ["over-segmentation", "missed object"]

@@ -189,11 +189,17 @@ def _of_border(
     least = max(BORDER * radius, min(grid.spacing) / 2)
     if (ratio > RATIO and signed > least) or (ratio < 1 / RATIO and signed < -least):
         kind, side = ("over-segmentation", "outside") if ratio > 1 else ("under-segmentation", "inside")
-        size = f"{ratio:.2f} times the {grid.extent} of the consensus"
+        size = f"{_times(ratio)} times the {grid.extent} of the consensus"
         yield Reason(kind, f"{size}, border {grid.length(abs(signed))} {side} on average", abs(ratio - 1))
     elif alone and wrong:
         text = f"border {grid.length(apart)} from that of the consensus on average, without a side"
         yield Reason("border differs", text, wrong / (2 * agreed.sum()))
+
+
+def _times(ratio: float) -> str:
+    if ratio < 0.001:
+        return "less than 0.001"
+    return f"{ratio:.2f}" if ratio > 0.1 else f"{ratio:.1g}"
 
 
 def _border_distance(
