@@ -111,9 +111,7 @@ def check_examples(folder: Path) -> None:
     compare = load(ROOT / "examples" / "compare_two_runs.py").compare
     assert compare(predictions, predictions, index) == (0, 0, 0)
     found = load(ROOT / "examples" / "list_doubtful_annotations.py").doubtful(folder / "run", index)
-    header, *rows = (folder / "grades" / "quality.csv").read_text().splitlines()
-    outputs = (ROOT / "docs" / "reference" / "outputs.md").read_text(encoding="utf-8")
-    assert [column for column in header.split(",") if f"`{column}`" not in outputs] == []
+    _, *rows = (folder / "grades" / "quality.csv").read_text().splitlines()
     assert [(case, who) for _, case, who, _ in found] == [tuple(row.split(",")[:2]) for row in rows]
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import ANNOTATORS, write_discs
+from fake_data.reference import PAGE, documented
 from umanet.config import DataOptions
 from umanet.consensus import fuse_dataset
 from umanet.data.geometry import from_ras
@@ -123,6 +124,19 @@ def test_the_tables_are_read_back(flat, tmp_path):
     assert len(summary["images"]) == 4
     qualities = [entry["image_quality"] for entry in summary["images"]]
     assert qualities == sorted(qualities)
+
+
+def test_the_documented_columns_and_keys_are_those_that_are_written(flat, tmp_path):
+    index, model = flat
+    grade(model, index, tmp_path / "out", maps=False)
+    summary = json.loads((tmp_path / "out" / "quality.json").read_text())
+    columns = documented("Grades", "column")
+    assert (tmp_path / "out" / "quality.csv").read_text().splitlines()[0] == ",".join(columns)
+    assert ["format", "version", *documented("Grades", "key")] == list(summary)
+    assert list(summary["annotations"][0]) == columns
+    page = PAGE.read_text(encoding="utf-8").split("`quality.json`: ")[1]
+    for name in (*summary["annotators"][0], *summary["images"][0]):
+        assert f"`{name}`" in page
 
 
 def test_where_points_into_the_largest_doubtful_region(flat, tmp_path):
