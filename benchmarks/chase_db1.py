@@ -2,12 +2,19 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from trials import Trial, do_all, interval, read_arguments, show, table, values, write_report
 
 from umanet.data.index import write_index
 from umanet.data.sources import folder
 
+LAYOUT: dict[str, Any] = {
+    "image_pattern": r"(?P<case>Image_\d+[LR])",
+    "annotation_pattern": r"(?P<case>Image_\d+[LR])_(1st|2nd)HO",
+    "patient_pattern": r"Image_(\d+)",
+}
+FRACTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 CONFIGS = {
     "majority (ties are background)": {"method": "majority"},
     "mean": {"method": "mean"},
@@ -23,14 +30,7 @@ def trials(arguments: Namespace) -> list[Trial]:
     for seed in arguments.seeds:
         dataset = arguments.work / f"split-{seed}.json"
         if not dataset.exists():
-            index = folder.index(
-                arguments.data,
-                image_pattern=r"(?P<case>Image_\d+[LR])",
-                annotation_pattern=r"(?P<case>Image_\d+[LR])_(1st|2nd)HO",
-                patient_pattern=r"Image_(\d+)",
-                fractions={"train": 0.6, "validation": 0.1, "test": 0.3},
-                seed=seed,
-            )
+            index = folder.index(arguments.data, fractions=FRACTIONS, seed=seed, **LAYOUT)
             dataset.parent.mkdir(parents=True, exist_ok=True)
             write_index(index, dataset)
         common = {

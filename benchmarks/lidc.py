@@ -2,12 +2,14 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from trials import Trial, do_all, interval, read_arguments, show, table, values, write_report
 
 from umanet.data.index import read_index, write_index
 from umanet.data.sources import folder
 
+LAYOUT: dict[str, Any] = {"annotators_are_identified": False, "patient_pattern": r"(LIDC-IDRI-\d+)"}
 CONFIGS = {
     "majority": {"method": "majority"},
     "staple": {"method": "staple"},
@@ -26,13 +28,7 @@ def trials(arguments: Namespace) -> list[Trial]:
     for seed in arguments.seeds:
         dataset = arguments.work / arguments.data.name / f"split-{seed}.json"
         if not dataset.exists():
-            index = folder.index(
-                arguments.data,
-                annotators_are_identified=False,
-                patient_pattern=r"(LIDC-IDRI-\d+)",
-                fractions=FRACTIONS,
-                seed=seed,
-            )
+            index = folder.index(arguments.data, fractions=FRACTIONS, seed=seed, **LAYOUT)
             dataset.parent.mkdir(parents=True, exist_ok=True)
             write_index(index, dataset)
         common = {

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from umanet.agreement import measure_agreement
     from umanet.config import RunConfig, build_config, read_config
     from umanet.consensus import fuse_dataset
     from umanet.data.check import check
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from umanet.inference.model_file import Model, load_model
     from umanet.inference.predict import predict, predict_case
     from umanet.methods import METHODS, Method
+    from umanet.report import build_report
     from umanet.simulation.simulate import simulate
     from umanet.training import train
     from umanet.types import Batch, Case, Prediction, Sample, Task
@@ -40,6 +42,7 @@ _WHERE = {
     "write_index": "data.index",
     "read_case": "data.images",
     "check": "data.check",
+    "measure_agreement": "agreement",
     "simulate": "simulation.simulate",
     "FUSIONS": "fusion",
     "fuse_dataset": "consensus",
@@ -52,6 +55,7 @@ _WHERE = {
     "predict_case": "inference.predict",
     "grade": "grading",
     "evaluate": "evaluation",
+    "build_report": "report",
 }
 
 __all__ = [
@@ -68,12 +72,14 @@ __all__ = [
     "Task",
     "UmanetError",
     "build_config",
+    "build_report",
     "check",
     "evaluate",
     "fuse_dataset",
     "grade",
     "index_folder",
     "load_model",
+    "measure_agreement",
     "predict",
     "predict_case",
     "read_case",

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
+from umanet.cli.agreement import Agreement
 from umanet.cli.check import Check
 from umanet.cli.demo import Demo
 from umanet.cli.evaluate import Evaluate
@@ -33,6 +34,7 @@ Commands = (
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
@@ -85,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 DESCRIPTION = """Medical image segmentation learned from several annotations per image.
 
-The usual order: import, check, train, predict, grade, evaluate, report. `umanet COMMAND --help` has the details;
-`umanet demo` shows everything on made-up data."""
+The usual order: import, check, agreement, train, predict, grade, evaluate, report. `umanet COMMAND --help` has the
+details; `umanet demo` shows everything on made-up data."""
 
 
 def _fail(message: str) -> int:

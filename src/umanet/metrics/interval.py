@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from umanet.errors import AnnotationError
 
@@ -53,13 +53,35 @@ def bootstrap_interval(
 
     Reference: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993. DOI 10.1201/9780429246593
     """
-    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    if len(names) < 2:
+    drawn, owner = draw_patients(patients, seed=seed, resamples=resamples)
+    if drawn.shape[1] < 2:
         return float("nan"), float("nan")
+    return percentile_interval((drawn @ np.bincount(owner, weights=values)) / (drawn @ np.bincount(owner)))
+
+
+def draw_patients(
+    patients: Sequence[str], *, seed: int, resamples: int = RESAMPLES
+) -> tuple[Int64[np.ndarray, "resamples patients"], Int64[np.ndarray, " cases"]]:
+    """How often each patient is drawn when as many are drawn with replacement as there are, and whose each case is.
+
+    Args:
+        patients: The patient of every case.
+        seed: Of the draws.
+        resamples: How many times all are drawn.
+    """
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    if not len(names):
+        return np.zeros((resamples, 0), np.int64), np.zeros(0, np.int64)
     share = np.full(len(names), 1 / len(names))
-    drawn = np.random.default_rng(seed).multinomial(len(names), share, size=resamples)
-    means = (drawn @ np.bincount(owner, weights=values)) / (drawn @ np.bincount(owner))
-    low, high = np.percentile(means, (2.5, 97.5))
+    return np.random.default_rng(seed).multinomial(len(names), share, size=resamples), owner
+
+
+def percentile_interval(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    """From the 2.5th to the 97.5th percentile of what resamples say; NaN among them count as not drawn."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)
 
 

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from umanet.agreement import ALL, ANONYMOUS, MARGIN, Agreement
 from umanet.data.index import DatasetIndex
 from umanet.grading import blindness
 from umanet.inference.model_file import Model
 from umanet.methods import GradesAnnotations
 from umanet.metrics.uncertainty import risk_coverage
-from umanet.report.annotators import MOST_WORST, find_agreement, matrices
-from umanet.report.charts import curve_chart, lines_chart, reliability_chart, risk_chart, strip_chart
+from umanet.report.annotators import MOST_WORST, classes_of, find_agreement, habit, matrices, worst_cases
+from umanet.report.charts import curve_chart, lines_chart, ratio_chart, reliability_chart, risk_chart, strip_chart
 from umanet.report.doubts import Doubts, find_doubts
 from umanet.report.page import refuse_existing, write_page
 from umanet.report.pictures import styles_of
-from umanet.report.record import Learned, find_learned, find_record, settings_text
+from umanet.report.record import Learned, find_agreement_record, find_learned, find_record, settings_text
 from umanet.report.scores import Scores, find_scores, scored_split
 
 MOST_CASES = 60
@@ -37,6 +38,12 @@ SECTIONS = {
     "doubtful": "Which annotations are doubtful",
     "annotators": "Who annotates how",
     "hard": "Which images are hard",
+    "record": "Method record",
+}
+AGREEMENT_SECTIONS = {
+    "agreement": "How far the annotators agree",
+    "annotators": "Who annotates how",
+    "disputed": "Where they differ most",
     "record": "Method record",
 }
 MOST_PANELS = 4
@@ -87,26 +94,28 @@ def build_report(
         "task": index.task,
         "split": split,
         "most_cases": most_cases,
+        "bare": sum(not case.annotations for case in index.select(split)),
         "config": model.config,
         "can_grade": isinstance(model.method, GradesAnnotations),
         "blind": blindness(model.method),
         **_learned(learned, index),
         **_scores(scores),
         **_doubts(doubts, index),
-        **annotator_values(*agreement, index),
+        **annotator_values(*agreement, index, most_cases),
         "record": find_record(model, index, run, command),
         "settings_text": settings_text(model.config),
     }
     write_page("report.html", output, values)
 
 
-def write_agreement(agreement: Any, index: DatasetIndex, path: Path) -> None:
-    """The agreement of the annotators alone as a page.
+def write_agreement(agreement: Agreement, index: DatasetIndex, path: Path, *, command: str = "") -> None:
+    """The agreement of the annotators alone as a page that needs nothing else.
 
     Args:
         agreement: From ``umanet.agreement.measure_agreement``.
         index: The data set that was measured.
         path: Where to write; a file there is replaced.
+        command: As typed, for the record.
 
     Raises:
         OutputError: The file cannot be written.
@@ -114,11 +123,12 @@ def write_agreement(agreement: Any, index: DatasetIndex, path: Path) -> None:
     values = {
         "title": index.name,
         "subtitle": "agreement of the annotators",
-        "sections": {"annotators": SECTIONS["annotators"]},
+        "sections": AGREEMENT_SECTIONS,
         "index": index,
-        "doubts": None,
-        "quality_chart": "",
-        **annotator_values(agreement, "", index),
+        "task": index.task,
+        "styles": styles_of(index.annotators),
+        **annotator_values(agreement, "", index, MOST_WORST),
+        "record": find_agreement_record(index, agreement, command),
     }
     write_page("agreement.html", path, values)
 
@@ -211,12 +221,26 @@ def _doubts(doubts: Doubts | None, index: DatasetIndex) -> dict[str, Any]:
     return {"doubts": doubts, "quality_chart": Markup(chart), "styles": styles_of(index.annotators)}
 
 
-def annotator_values(agreement: Any | None, why_not: str, index: DatasetIndex) -> dict[str, Any]:
-    """What the template of the annotators needs."""
-    return {
-        "agreement": agreement,
-        "why_no_agreement": why_not,
-        "identified": index.annotators_are_identified,
-        "matrices": matrices(agreement) if agreement is not None and index.annotators_are_identified else [],
-        "worst_agreement": agreement.worst_cases[:MOST_WORST] if agreement is not None else [],
+def annotator_values(agreement: Agreement | None, why_not: str, index: DatasetIndex, most_cases: int) -> dict[str, Any]:
+    """What the templates of the annotators need."""
+    values = {"agreement": agreement, "why_no_agreement": why_not, "identified": index.annotators_are_identified,
+              "anonymous": ANONYMOUS}  # fmt: skip
+    if agreement is None:
+        return values
+    groups = {name: [row["mean_pairwise_dice"] for row in agreement.cases if row["class"] == name]
+              for name in classes_of(agreement)}  # fmt: skip
+    means = {name: row["mean_pairwise_dice"] | {"mean": row["mean_pairwise_dice"]["value"]}
+             for name, row in agreement.statistics.items()}  # fmt: skip
+    ratios: dict[str, dict[str, Any]] = {}
+    for row in agreement.per_annotator:
+        ratios.setdefault(row["annotator"], {})[row["class"]] = row["volume_ratio"]
+    dice, ratio = "mean Dice of the pairs of annotations of a case", "volume over that of the consensus of the others"
+    return values | {
+        "all_classes": ALL,
+        "margin": MARGIN,
+        "habit": habit,
+        "matrices": matrices(agreement),
+        "disputed": worst_cases(agreement, index, min(MOST_WORST, most_cases)),
+        "agreement_chart": Markup(strip_chart(groups, dice, "Agreement in every case, by class", means=means)),
+        "ratio_chart": Markup(ratio_chart(ratios, ratio, "Volume ratio of every annotator") if ratios else ""),
     }

@@ -24,6 +24,9 @@ STYLE: Any = {
     "grid.linewidth": 0.8, "axes.axisbelow": True, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "legend.frameon": False, "lines.linewidth": 1.8,
 }  # fmt: skip
+RATIOS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1, 1.25, 1.6, 2, 3, 5, 10, 20)
+"""Where the axis of ratios is labelled."""
+LEAST_RATIO = 0.02
 MOST_POINTS = 4000
 """Above this, the points of a strip are a sample: more ink shows no more."""
 
@@ -123,6 +126,43 @@ def strip_chart(groups: Mapping[str, Sequence[float]], label: str, alt: str, *, 
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
     return done[0]
+
+
+def ratio_chart(groups: Mapping[str, Mapping[str, Any]], label: str, alt: str) -> str:
+    """A row per group, and in it a mark with its interval for every series, about the line at 1; to a log scale."""
+    series = list(dict.fromkeys(name for row in groups.values() for name in row))
+    with chart(7.4, 0.75 + (0.26 + 0.14 * len(series)) * len(groups), alt) as (figure, done):
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.axvline(1, color="#6b7280", lw=1)
+        for number, name in enumerate(series):
+            offset = (number - (len(series) - 1) / 2) * 0.56 / max(len(series), 1)
+            # A ratio of nothing, or to nothing, has no place on this scale; the table has it.
+            shown = {row + offset: own[name] for row, own in enumerate(groups.values()) if own[name]["value"]}
+            colour = COLOURS[number % len(COLOURS)]
+            for at, estimate in shown.items():
+                low, high = estimate["ci95"]
+                if low is not None:
+                    axes.plot([max(low, LEAST_RATIO), high], [at, at], color=colour, lw=2.2, solid_capstyle="butt")
+            values = [estimate["value"] for estimate in shown.values()]
+            mark = {"marker": "oDs^v"[number % 5], "ls": "", "ms": 5.5, "mec": "white", "mew": 0.8}
+            axes.plot(values, list(shown), color=colour, label=name, **mark)
+        seen = [bound for row in groups.values() for one in row.values() for bound in (one["value"], *one["ci95"])]
+        _label_ratios(axes, [bound for bound in seen if bound])
+        axes.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=label, ylim=(len(groups) - 0.5, -0.5))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        if len(series) > 1:
+            axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return done[0]
+
+
+def _label_ratios(axes: Axes, seen: Sequence[float]) -> None:
+    """Ticks as plain numbers, at least from 0.8 to 1.25, so that what is nearly 1 looks so."""
+    low, high = max(min([0.8, *seen]), LEAST_RATIO) / 1.04, max([1.25, *seen]) * 1.04
+    ticks = [tick for tick in RATIOS if low <= tick <= high]
+    axes.set(xlim=(low, high), xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _mean(axes: Axes, row: int, summary: Any) -> None:

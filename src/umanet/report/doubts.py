@@ -15,7 +15,17 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from umanet.data.index import DatasetIndex
 from umanet.grading import DOUBTFUL, GradedCase, annotation_rows, for_annotators, graded_cases, rank_annotators
 from umanet.inference.model_file import Model
-from umanet.report.pictures import Outline, Picture, any_of, cross, displayed, outline, picture, styles_of
+from umanet.report.pictures import (
+    Outline,
+    Picture,
+    any_of,
+    cross,
+    displayed,
+    outline,
+    picture,
+    picture_of_annotations,
+    styles_of,
+)
 from umanet.report.reasons import Reason, find_reasons
 from umanet.report.view import View, find_view
 
@@ -150,6 +160,8 @@ class _Drawing:
         lined = any_of(drawn, self.consensus)
         wide = find_view(sample.geometry, lined | doubted, there)
         close = find_view(sample.geometry, lined if lined.any() else doubted, there)
+        if not close.of(lined).any():  # doubted in a slice where nothing is drawn
+            close = wide
         found = find_reasons(
             drawn, self.consensus, self.index.task.classes, sample.geometry.spacing,
             spacing_is_known=sample.geometry.spacing_is_known,
@@ -174,18 +186,11 @@ class _Drawing:
         return there if there.any() else wrong * doubted
 
     def image_card(self, rows: list[dict[str, Any]]) -> ImageCard:
-        sample, names = self.graded.sample, self.index.annotators
-        drawn = {row["annotator"]: sample.annotations[names.index(row["annotator"])].numpy() for row in rows}
-        styles = styles_of(names)
-        stack = np.stack(list(drawn.values()))
-        disputed = (stack.max(0) != stack.min(0)).astype(np.float32)
-        view = find_view(sample.geometry, any_of(*drawn.values(), self.consensus), disputed)
-        lines = [(styles[name], labels) for name, labels in drawn.items()]
-        alt = f"{self.graded.case.id} with the outlines of all {len(drawn)} annotations"
+        styles = styles_of(self.index.annotators)
+        shown, place = picture_of_annotations(self.graded.sample, self.index, self.image, self.consensus)
         return ImageCard(
-            self.graded.case.id, rows[0]["image_quality"], rows[0]["image_low"], rows[0]["split"], view.place,
-            [{"name": row["annotator"], "style": styles[row["annotator"]], **row} for row in rows],
-            picture(self.image, view, lines, alt),
+            self.graded.case.id, rows[0]["image_quality"], rows[0]["image_low"], rows[0]["split"], place,
+            [{"name": row["annotator"], "style": styles[row["annotator"]], **row} for row in rows], shown,
         )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from umanet.data.index import DatasetIndex
-from umanet.report.view import View
+from umanet.report.view import View, find_view
+from umanet.types import Sample
 
 SIDE = 256
 """Pixels of the longer side of a picture."""
@@ -73,6 +74,26 @@ def picture(
         pixels = _heated(pixels, _resized(view.take(heat)[None], width, height)[0])
     paths = tuple(Outline(style, outline(view.take(labels), width, height)) for style, labels in outlines)
     return Picture(_encoded(pixels), width, height, paths, alt)
+
+
+def picture_of_annotations(
+    sample: Sample, index: DatasetIndex, image: Float32[np.ndarray, "C *spatial"], *also: UInt8[np.ndarray, "*spatial"]
+) -> tuple[Picture, str]:
+    """All annotations of a case, each with its own line, where they differ most; and that place in words.
+
+    Args:
+        sample: With at least one annotation.
+        index: Says in which line an annotator is drawn.
+        image: Of the case, from ``displayed``.
+        also: Labels that must be in view, too.
+    """
+    styles = styles_of(index.annotators)
+    present = [(name, sample.annotations[r].numpy()) for r, name in enumerate(index.annotators) if sample.present[r]]
+    stack = np.stack([labels for _, labels in present])
+    disputed = (stack.max(0) != stack.min(0)).astype(np.float32)
+    view = find_view(sample.geometry, any_of(*stack, *also), disputed)
+    alt = f"{sample.case} with the outlines of all {len(present)} annotations"
+    return picture(image, view, [(styles[name], labels) for name, labels in present], alt), view.place
 
 
 def displayed(image: Float32[np.ndarray, "C *spatial"], index: DatasetIndex) -> Float32[np.ndarray, "C *spatial"]:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from umanet.agreement import Agreement
 from umanet.config import RunConfig, format_config
 from umanet.data.index import SPLITS, DatasetIndex, fingerprint
 from umanet.errors import DatasetError
@@ -95,6 +96,29 @@ def find_record(model: Model, index: DatasetIndex, run: Path, command: str) -> d
         },
         "SHA-256": _digests(run, index),
         "Versions here": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def find_agreement_record(index: DatasetIndex, agreement: Agreement, command: str) -> dict[str, Mapping[str, str]]:
+    """The same for a measurement of agreement, which needs no run."""
+    protocol = agreement.protocol
+    return {
+        "This page": {
+            "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "command": command or "umanet.report.write_agreement",
+            "split": protocol["split"] or "all cases",
+            "seed of the intervals": str(protocol["interval"]["seed"]),
+        },
+        "How it was measured": {
+            "Dice": "mean over cases; both empty 1, one empty 0",
+            "other numbers": "voxels of all cases together, a class against all else",
+            "near annotations": protocol["regions"]["union"],
+            "consensus of the others": protocol["consensus"],
+            "intervals": f"95 %, over patients, {protocol['interval']['resamples']:,} bootstrap resamples",
+        },
+        "SHA-256": {"data set": fingerprint(index)},
+        "Versions here": {"python": platform.python_version()}
+        | {name: version(name) for name in ("umanet", "numpy", "nibabel", "pillow", "matplotlib")},
     }
 
 

@@ -69,7 +69,11 @@
       const body = heading.closest("table").tBodies[0];
       const down = heading.getAttribute("aria-sort") === "ascending";
       const value = (row) => row.cells[heading.cellIndex].textContent.trim();
-      const compare = (a, b) => value(a).localeCompare(value(b), "en", { numeric: true });
+      const number = (text) => (text && text !== "–" ? Number(text.replaceAll(",", "")) : NaN);
+      const compare = (a, b) => {
+        const difference = number(value(a)) - number(value(b));
+        return Number.isNaN(difference) ? value(a).localeCompare(value(b), "en", { numeric: true }) : difference;
+      };
       const rows = [...body.rows].sort(down ? (a, b) => compare(b, a) : compare);
       for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", down ? "descending" : "ascending");
