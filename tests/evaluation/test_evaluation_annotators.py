@@ -83,3 +83,10 @@ def test_annotators_cannot_be_scored_against_the_truth(flat):
     assert flat.evaluate(against="truth").annotators == {}
     with pytest.raises(ConfigError, match="nothing is compared with annotations"):
         flat.evaluate(against="truth", per_annotator=True)
+
+
+def test_the_mean_over_classes_counts_what_is_missed_in_each(solid):
+    drawn = np.arange(24).reshape(solid.geometry.shape) % 3
+    solid.add("c", np.zeros(solid.geometry.shape), annotations=[drawn])
+    classes = solid.evaluate().annotators["a0"]
+    assert {name: entry["dice"]["missed"] for name, entry in classes.items()} == {"(mean)": 2, "lung": 1, "heart": 1}
