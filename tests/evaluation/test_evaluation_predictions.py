@@ -194,7 +194,7 @@ BAD_PROBABILITIES = {
     ),
     "outside": (
         lambda solid, place, maps: as_channels(solid, place, {"c0": maps * 16}),
-        ImageError, r"Values from 0 to \d+ found, probabilities in \[0, 1\] expected, in .*c0",
+        ImageError, r"Values from \d+ to \d+ found, probabilities in \[0, 1\] expected, in .*c0",
     ),
     "NaN": (
         lambda solid, place, maps: as_channels(solid, place, {"c0": maps * np.nan}),
