@@ -5,6 +5,14 @@ from fake_data.predictions import TWO, Folder
 from umanet.types import Geometry
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_flushing():
+    """Many small files, of which none must outlive a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("umanet.data.files.os.fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture
 def flat(tmp_path):
     """2 x 2 pictures."""

@@ -14,6 +14,7 @@ from umanet.types import Geometry
 
 RNG = np.random.default_rng(3)
 METHODS = ("base", "near", "far")
+SCORED = ("dice", "hd95_mm", "soft_dice", "soft_iou", "ncc")
 
 
 def fill(folder, cases=24):
@@ -28,7 +29,7 @@ def fill(folder, cases=24):
         for number, truth in enumerate(truths):
             faults = RNG.random(shape) < share
             folder.write(method, f"c{number}", np.where(faults, RNG.integers(0, classes + 1, shape), truth))
-        found[method] = evaluate(folder.path / method, folder.index)
+        found[method] = evaluate(folder.path / method, folder.index, metrics=SCORED)
     return found
 
 
@@ -164,7 +165,7 @@ def test_what_is_written_is_read_again(found, tmp_path):
 
 
 def test_metrics_that_not_all_have_are_named(found, pictures):
-    only = evaluate(pictures.path / "near", pictures.index, against="truth")
+    only = evaluate(pictures.path / "near", pictures.index, against="truth", metrics=SCORED)
     comparison = compare({"base": found["base"], "near": only})
     assert {row["metric"] for row in comparison.rows} == set(only.summary)
     assert comparison.protocol["left_out"] == {
