@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,13 +120,14 @@ BAD_DATA: dict[str, tuple[Damage, list[str]]] = {
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line that a command ends with, and nothing else."""
+    """The one line that a command ends with; before it there may be a warning, and nothing else."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("umanet: ") and shown.err.count("\n") == 1
-    return shown.err
+    *before, line = shown.err.splitlines()
+    assert line.startswith("umanet: ") and all(other.startswith("umanet: warning: ") for other in before)
+    return line
 
 
 @pytest.mark.parametrize("kind", BAD_DATA)
@@ -191,6 +193,7 @@ def test_a_run_folder_is_looked_at_before_the_files(copy, capsys, monkeypatch):
     assert "exists already" in refused(capsys, "train", data, "-o", copy / "run", *QUICK)
     assert "last.ckpt" in refused(capsys, "train", data, "-o", copy / "new", "--resume", "must", *QUICK)
     assert main(["train", str(data), "-o", str(copy / "run"), "--resume", "must"]) == 0
+    assert "finished before: nothing was trained" in capsys.readouterr().err
 
 
 def test_a_data_set_is_not_overwritten_by_import(copy, capsys):
@@ -259,12 +262,15 @@ def test_a_volume_for_a_2d_model_is_refused(copy, capsys):
     ("words", "expected"),
     [
         (["predict", "run", "-o", "new"], "No image found"),
+        (["predict", "run", "empty", "-o", "new"], "No image found"),
+        (["predict", "run", "grades", "-o", "new"], "one of .nii.gz"),
         (["predict", "run", "images/disc0.png", "annotations/anna/disc0.png", "-o", "new"], "Two images named 'disc0'"),
         (["predict", "run", "images/disc0.png", "--split", "test", "-o", "new"], "--split test found with images"),
         (["predict", "run", "dataset.json", "--split", "test", "-o", "new"], "No case found in split 'test'"),
         (["predict", "run", "dataset.json", "--split", "trian", "-o", "new"], "Did you mean 'train'?"),
         (["predict", "nowhere", "dataset.json", "-o", "new"], "No model.json found in nowhere"),
         (["predict", "run", ".", "-o", "new"], "A folder found at ., a dataset.json expected. Name dataset.json."),
+        (["check", "images/disc0.png"], "'disc0.png' found, a dataset.json expected"),
         (["train", "run", "-o", "new"], "A folder found at run, a dataset.json expected. Name run"),
         (["fuse", "dataset.json", "--with", "nobody", "-o", "new"], "majority, staple"),
         (["fuse", "dataset.json", "--with", "mean", "--ties", "split", "-o", "new"], "'ties'"),
@@ -282,6 +288,9 @@ def test_a_volume_for_a_2d_model_is_refused(copy, capsys):
 )
 def test_what_was_asked_for_is_not_there(words, expected, copy, capsys, monkeypatch):
     monkeypatch.chdir(copy)
+    (copy / "empty").mkdir()
+    (copy / "grades").mkdir()
+    (copy / "grades" / "quality.csv").touch()
     assert expected in refused(capsys, *words)
     assert not (copy / "new").exists()
 
@@ -303,3 +312,12 @@ def test_a_device_that_is_not_there_is_refused(copy, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     line = refused(capsys, "predict", copy / "run", copy / "dataset.json", "-o", copy / "new", "--device", "cuda")
     assert "--device cuda found" in line and "cpu expected" in line
+
+
+def test_training_says_that_there_are_warnings(copy, capsys):
+    shutil.copyfile(copy / "annotations/anna/disc0.png", copy / "annotations/bert/disc0.png")
+    assert main(["train", str(copy / "dataset.json"), "-o", str(copy / "new"), *QUICK]) == 0
+    said = capsys.readouterr().err
+    assert re.search(
+        rf"^umanet: warning: \d+ warnings found .* cases; 'umanet check {copy}/dataset.json' lists", said, re.M
+    )

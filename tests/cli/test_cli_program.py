@@ -77,7 +77,6 @@ def test_our_messages_are_lines_and_those_of_others_do_not_appear(capsys):
     with terminal.quiet_others():
         logging.getLogger("umanet").info("done")
         logging.getLogger("umanet").warning("odd")
-        logging.getLogger("lightning.pytorch.utilities.rank_zero").info("GPU available")
         warnings.warn_explicit("deprecated", FutureWarning, "a.py", 1, module="monai.networks.layers")
         with warnings.catch_warnings():
             warnings.simplefilter("always")

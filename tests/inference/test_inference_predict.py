@@ -87,8 +87,18 @@ def test_images_that_belong_to_no_data_set_are_predicted(discs):
     assert torch.equal(predict_case(model, sample).probabilities, known)
 
 
+def test_a_folder_stands_for_the_images_in_it(discs, tmp_path):
+    _, model = discs
+    files = [save(tmp_path / "new" / f"{name}.png", 7) for name in "ba"]
+    (tmp_path / "new" / ".hidden").touch()
+    assert [case.image for case in samples_of_images(model, [tmp_path / "new"])[0]] == [(files[1],), (files[0],)]
+    with pytest.raises(DatasetError, match="No image found"):
+        samples_of_images(model, [])
+
+
 def save(path, *channels):
     values = np.stack([np.full((8, 8), value, np.uint8) for value in channels], 2)
+    path.parent.mkdir(exist_ok=True)
     Image.fromarray(values.squeeze()).save(path)
     return path
 

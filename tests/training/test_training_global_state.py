@@ -1,5 +1,6 @@
 """Who calls train() finds the process as it was."""
 
+import logging
 import os
 import random
 
@@ -12,7 +13,7 @@ from fake_data.discs import write_discs
 from umanet.config import TrainerOptions
 from umanet.errors import RunError
 from umanet.training import train
-from umanet.training.global_state import global_state_put_back
+from umanet.training.global_state import CHATTY, global_state_put_back
 
 
 def state():
@@ -39,14 +40,19 @@ def test_everything_is_put_back_after_an_error(monkeypatch, seed):
     assert state() == before
 
 
-def test_training_leaves_threads_and_random_states_alone(tmp_path):
+def test_training_says_nothing_of_its_tools_and_leaves_the_process_alone(tmp_path, recwarn, capfd):
     index = write_discs(tmp_path)
     options = TrainerOptions(max_steps=1, batch_size=1, validate_every=1)
     config = tiny_config().model_copy(update={"trainer": options, "device": "cpu", "threads": 2})
     torch.rand(1), random.random(), np.random.rand()
     before = state()
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
     train(config, index, tmp_path / "run")
     assert state() == before
+    assert {name: logging.getLogger(name).level for name in CHATTY} == levels
+    assert not [str(one.message) for one in recwarn if "lightning" in one.filename]
+    said = capfd.readouterr()
+    assert "available" not in said.out + said.err and "Tip" not in said.out + said.err
     with pytest.raises(RunError):
         train(config, index, tmp_path / "run")
     assert state() == before

@@ -21,8 +21,8 @@ class Predict:
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
     """A trained run."""
-    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET|IMAGE...")]
-    """A dataset.json, or image files; of several channels, one file with all, or CASE_0000, CASE_0001 and so on."""
+    inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET|FOLDER|IMAGE...")]
+    """A dataset.json, or images and folders of them; of several channels, one file with all, or CASE_0000 and so on."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """A new folder for what is predicted."""
     split: str | None = None
@@ -60,7 +60,5 @@ class Predict:
             return len(cases), samples
         if self.split:
             raise ConfigError(f"--split {self.split} found with images, a dataset.json expected. Leave --split out.")
-        if not self.inputs:
-            raise ConfigError("No image found, image files or a dataset.json expected after the run. Name some.")
         cases, samples = samples_of_images(model, list(self.inputs))
         return len(cases), samples

@@ -12,12 +12,6 @@ from typing import TextIO
 OTHERS = r"(lightning|monai|torch|torchmetrics|tensorboard|nibabel|tyro)\."
 """Packages whose warnings a user of the command line can do nothing about: MONAI passes deprecated arguments to
 itself, Lightning advises on workers and folders."""
-CHATTY = (
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.rank_zero",
-    "lightning.fabric.utilities.seed",
-)
-"""Lightning's advertisements and greetings. Its top logger is no use: importing Lightning sets that one's level."""
 SECONDS_BETWEEN_LINES = 10.0
 QUIET_SECONDS = 2.0
 """Work that is done sooner needs no progress."""
@@ -50,8 +44,6 @@ def quiet_others() -> Iterator[None]:
     level = ours.level
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=OTHERS)

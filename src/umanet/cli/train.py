@@ -1,3 +1,4 @@
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,8 @@ from umanet.errors import ConfigError, DatasetError, counted
 
 if TYPE_CHECKING:
     from umanet.data.index import DatasetIndex
+
+log = logging.getLogger("umanet")
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Train:
         check_device(config.device)
         # First: reading every file takes long.
         find_checkpoint(self.output, self.resume)
-        if not self.skip_check and not is_finished(self.output):
-            _refuse_errors(index, self.dataset)
+        finished = is_finished(self.output)
+        if not self.skip_check and not finished:
+            _check(index, self.dataset)
         with progress("Training") as report:
             train(config, index, self.output, resume=self.resume, callbacks=[StepReports(report)])
+        if finished:
+            say("The run was finished before: nothing was trained.")
         say(f"The model is in {self.output}: model.json, model.safetensors, run.toml, metrics.csv.")
         split = ("--split", "test") if index.select("test") else ()
         next_step("predict", self.output, self.dataset, *split, "-o", "predictions")
@@ -76,8 +82,12 @@ def _refuse_two_presets(values: dict[str, Any], options: dict[str, Any], file: P
         )
 
 
-def _refuse_errors(index: "DatasetIndex", path: Path) -> None:
-    """Raises: DatasetError: Training or validation cases have errors; the first is named."""
+def _check(index: "DatasetIndex", path: Path) -> None:
+    """Count the warnings about training and validation cases.
+
+    Raises:
+        DatasetError: They have errors; the first is named.
+    """
     from umanet.data.check import check
 
     cases = tuple(case for case in index.cases if case.split in ("train", "validation"))
@@ -91,4 +101,10 @@ def _refuse_errors(index: "DatasetIndex", path: Path) -> None:
         raise DatasetError(
             f"{where + ': ' if where else ''}{first.message} ({counted(count, 'error')} in all; "
             f"'umanet check {path}' lists them.)"
+        )
+    if warnings := found.count("warning"):
+        log.warning(
+            "%s found in training and validation cases; 'umanet check %s' lists them.",
+            counted(warnings, "warning"),
+            path,
         )

@@ -314,7 +314,9 @@ def _classes(index: DatasetIndex, drawn: Drawn) -> Iterator[Problem]:
 
 
 def _missing(path: Path, case: str, annotator: str | None = None) -> Problem:
-    message = f"No file found at {path}. Restore it, or mend the path in dataset.json."
+    message = (
+        f"No file found at {path}. Restore it, or mend the path in dataset.json (relative to the folder of that file)."
+    )
     return Problem("error", "missing-file", message, case, annotator)
 
 

@@ -10,7 +10,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image
 
-from umanet.errors import ImageError
+from umanet.errors import DatasetError, ImageError
 
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".tif", ".tiff")
@@ -41,6 +41,20 @@ def suffix_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """The file name without its type; dots inside the name stay."""
     return path.name[: -len(suffix_of(path))]
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder} cannot be read: {error.strerror}. Check the path and the permissions."
+        ) from None
 
 
 @contextmanager

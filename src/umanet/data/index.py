@@ -260,6 +260,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DatasetError(f"No data set could be read from {path}: {error.strerror}. Check the path.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if path.suffix != ".json":
+            raise DatasetError(
+                f"{path.name!r} found, a dataset.json expected, at {path}. Make one of a folder with `umanet import`."
+            ) from None
         raise DatasetError(f"{path} is not valid JSON: {error}. Mend the file.") from None
     except DatasetError as error:
         raise DatasetError(f"{error} In {path}.") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from umanet.data.files import whole_folder
-from umanet.data.formats import stem_of
+from umanet.data.formats import listed, stem_of
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
@@ -104,15 +104,21 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
 
 
 def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Iterable[Sample]]:
-    """Image files that belong to no data set as cases, and their samples, read when they are asked for.
+    """Images that belong to no data set as cases, and their samples, read when they are asked for.
+
+    A folder stands for the files in it.
 
     A file holds all channels of a case; or, where the model has several and the first file has fewer, one channel,
     named as in a data set: ``CASE_0000``, ``CASE_0001`` and so on.
 
     Raises:
         TaskError: A case lacks channels.
-        ImageError: The first file cannot be read.
+        ImageError: The first file cannot be read, or one is of a type that is not read.
+        DatasetError: There is no image.
     """
+    images = [file for path in images for file in (listed(path) if path.is_dir() else (path,))]
+    if not images:
+        raise DatasetError("No image found, image files or a folder of them expected after the run. Name some.")
     spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
     cases = [Case(stem_of(path), (path,)) for path in images]
     named = all(re.fullmatch(CHANNEL, case.id) for case in cases)

@@ -1,7 +1,9 @@
 """What training changes in the whole process, put back."""
 
+import logging
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,12 @@ import torch
 
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """Where Lightning notes the seed that it was given."""
+CHATTY = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+)
+"""Lightning's advertisements and greetings. Its top logger is no use: importing Lightning sets that one's level."""
 
 
 @contextmanager
@@ -32,3 +40,18 @@ def global_state_put_back() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def lightning_quiet() -> Iterator[None]:
+    """Lightning greets nobody, and does not warn of its own deprecated calls or advise on workers and folders."""
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            for name in CHATTY:
+                logging.getLogger(name).setLevel(logging.WARNING)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +25,7 @@ from umanet.inference.tiles import half_on_cuda
 from umanet.methods import build_method
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
-from umanet.training.global_state import global_state_put_back
+from umanet.training.global_state import global_state_put_back, lightning_quiet
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.run_folder import (
@@ -46,6 +45,7 @@ log = logging.getLogger("umanet")
 
 
 @global_state_put_back()
+@lightning_quiet()
 def train(
     config: RunConfig,
     index: DatasetIndex,
@@ -187,10 +187,7 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint:
     started, on_interrupt = time.monotonic(), signal.getsignal(signal.SIGINT)
     interrupted = False
     try:
-        with warnings.catch_warnings():
-            # Of course they exist when a run is resumed.
-            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-            trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
+        trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
         interrupted = True
         if threading.current_thread() is threading.main_thread():

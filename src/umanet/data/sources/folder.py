@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umanet.data.formats import stem_of
+from umanet.data.formats import listed, stem_of
 from umanet.data.images import read_annotation_values, read_image_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.splits import split_index
@@ -204,12 +204,12 @@ def _unusable(unreadable: list[str], odd: Mapping[Path, str], total: int) -> str
 def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]]:
     if not folder.is_dir():
         return {}
-    stray = [path.name for path in _listed(folder) if path.is_file()]
+    stray = [path.name for path in listed(folder) if path.is_file()]
     if stray:
         raise DatasetError(
             f"File {stray[0]} found in {folder}, one folder per annotator expected. Move it to {folder}/<annotator>/."
         )
-    found = {path.name: _one_each(path, pattern) for path in _listed(folder)}
+    found = {path.name: _one_each(path, pattern) for path in listed(folder)}
     empty = [annotator for annotator, files in found.items() if not files]
     if empty:
         raise DatasetError(f"No file found in {folder / empty[0]}, annotations expected. Fill or remove the folder.")
@@ -222,12 +222,12 @@ def _one_each(folder: Path, pattern: str | None) -> dict[str, Path]:
 
 
 def _images(folder: Path, pattern: str | None, annotated: set[str]) -> dict[str, list[Path]]:
-    if not folder.is_dir() or not _listed(folder):
+    if not folder.is_dir() or not listed(folder):
         raise DatasetError(
             f"No image found in {folder}, one per case expected. Check the folder, or name it with --images."
         )
     if pattern is None:
-        stems = [stem_of(path) for path in _listed(folder)]
+        stems = [stem_of(path) for path in listed(folder)]
         # A name such as image_0001 is a channel only if the annotations do not use it as it stands.
         by_channel = all(re.fullmatch(CHANNEL, stem) for stem in stems) and not annotated & set(stems)
         pattern = CHANNEL if by_channel else r"(?P<case>.+)"
@@ -238,7 +238,7 @@ def _grouped(folder: Path, pattern: str, flag: str) -> dict[str, list[Path]]:
     """Case to files, in the order of their channels. ``flag`` is where a user says the pattern."""
     expression = _compiled(pattern, flag, "case")
     found: dict[str, dict[str, Path]] = defaultdict(dict)
-    for path in _listed(folder):
+    for path in listed(folder):
         match = expression.fullmatch(stem_of(path))
         if match is None:
             raise DatasetError(f"File {path} found, a name like {pattern!r} expected. Move it away or change {flag}.")
@@ -287,13 +287,3 @@ def _channel_names(count: int) -> tuple[str, ...]:
     if count == 1:
         return ("grey",)
     return ("red", "green", "blue") if count == 3 else tuple(f"channel_{number}" for number in range(count))
-
-
-def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DatasetError(
-            f"The folder {folder} cannot be read: {error.strerror}. Check the path and the permissions."
-        ) from None
