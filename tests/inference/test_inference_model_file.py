@@ -107,7 +107,7 @@ def test_weights_from_outside_the_run_folder_are_refused(run):
 def test_weights_of_another_network_are_refused(run):
     other = tiny_config(channels=(6, 12)).model_dump(mode="json")
     change_description(run, config=other)
-    with pytest.raises(ModelFileError, match=r"do not fit their description: .* Copy the run anew"):
+    with pytest.raises(ModelFileError, match=r"do not fit the model of this version of umanet: .* Use the version"):
         load_model(run)
 
 

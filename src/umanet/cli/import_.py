@@ -44,8 +44,11 @@ class Import:
     """Of the splits."""
     name: str | None = None
     """Of the data set. Default: the folder's name."""
+    dates: Path | None = None
+    """A CSV file with the columns case, annotator, date (2024-05-31): the report then shows quality over time."""
 
     def run(self) -> None:
+        from umanet.data.dates import with_dates
         from umanet.data.index import SPLITS, write_index
         from umanet.data.sources.folder import index
 
@@ -57,7 +60,7 @@ class Import:
             annotators_are_identified=not self.anonymous, fractions=dict(zip(SPLITS, self.fractions, strict=True)),
             seed=self.seed, name=self.name,
         )  # fmt: skip
-        write_index(found, self.output)
+        write_index(with_dates(found, self.dates) if self.dates else found, self.output)
         cases, annotators = counted(len(found.cases), "case"), counted(len(found.annotators), "annotator")
         say(f"{cases} ({found.spatial_dims}D), {annotators}, in {self.output}.")
         say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")

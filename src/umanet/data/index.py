@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,6 +115,7 @@ class _CaseEntry(_Entry):
     truth: str | None = None
     patient: str | None = None
     split: str | None = None
+    dates: dict[str, date] = {}
 
     def case(self, folder: Path) -> Case:
         return Case(
@@ -123,6 +125,7 @@ class _CaseEntry(_Entry):
             truth=None if self.truth is None else _absolute(folder, self.truth),
             patient=self.patient or self.id,
             split=self.split,
+            dates=self.dates,
         )
 
 
@@ -245,6 +248,11 @@ def _check_case(case: Case, annotators: tuple[str, ...]) -> None:
                 f"Annotator {name!r} of case {case.id!r} found, one of {', '.join(annotators) or 'no annotators'} "
                 f"expected.{did_you_mean(name, annotators)} Add it to `annotators` or rename it."
             )
+    for name in case.dates:
+        if name not in case.annotations:
+            raise DatasetError(
+                f"A date of {name!r} found for case {case.id!r}, one who annotated it expected. Remove the date."
+            )
 
 
 def _refuse_folder(path: Path) -> None:
@@ -293,7 +301,7 @@ def _case(number: int, entry: Any, folder: Path) -> Case:
 
 
 def _case_values(case: Case, folder: Path) -> dict[str, Any]:
-    return {
+    values = {
         "id": case.id,
         "image": [_relative(folder, path) for path in case.image],
         "annotations": {name: _relative(folder, path) for name, path in case.annotations.items()},
@@ -301,6 +309,9 @@ def _case_values(case: Case, folder: Path) -> dict[str, Any]:
         "patient": case.patient or case.id,
         "split": case.split,
     }
+    if case.dates:
+        values["dates"] = {name: day.isoformat() for name, day in case.dates.items()}
+    return values
 
 
 def _absolute(folder: Path, path: str) -> Path:

@@ -97,7 +97,8 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
         method.load_state_dict(state)
     except RuntimeError as error:
         raise ModelFileError(
-            f"The weights in {run} do not fit their description: {_one_line(error)}. Copy the run anew."
+            f"The weights in {run} do not fit the model of this version of umanet: {_one_line(error)}. Use the "
+            f"version that wrote them ({description.get('umanet')}), or train anew."
         ) from None
     where = torch.device(device)
     return Model(method.to(where).eval(), task, config, classes, description["weights"]["sha256"], where)
