@@ -1,6 +1,8 @@
 """From image files to files of predictions on the images' own grid."""
 
 import json
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +14,13 @@ from fake_data.arrays import make_method, tiny_config
 from fake_data.discs import write_discs
 from umanet.config import DataOptions
 from umanet.data.images import read_case, read_labels, read_map
+from umanet.data.index import ClassDefinition
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, OutputError, TaskError
 from umanet.inference.model_file import load_model, save_model
 from umanet.inference.predict import predict, predict_case, samples_of_images, samples_of_index
-from umanet.inference.prediction_files import entropy
+from umanet.inference.prediction_files import write_case
+from umanet.types import Geometry
 
 SHAPES = {2: (20, 26), 3: (10, 12, 8)}
 
@@ -74,7 +78,8 @@ def test_written_files_hold_what_was_predicted(discs, tmp_path):
             found = read_map(manifest.parent / files["probabilities"][name], index.spatial_dims)
             np.testing.assert_allclose(found, expected[k].numpy(), atol=1 / 65535)
         doubt = read_map(manifest.parent / files["entropy"], index.spatial_dims)
-        np.testing.assert_allclose(doubt, entropy(expected).numpy(), atol=1 / 65535)
+        by_definition = torch.special.entr(expected).sum(0) / np.log(len(expected))
+        np.testing.assert_allclose(doubt, by_definition.numpy(), atol=1 / 65535)
         labels = read_labels(manifest.parent / files["labels"], index)
         assert np.array_equal(labels, expected.argmax(0).numpy())
 
@@ -153,8 +158,20 @@ def test_an_empty_split_is_refused(discs):
         samples_of_index(model, index, "test")
 
 
-def test_entropy_is_that_of_the_definition():
-    p = torch.tensor([[0.5, 1.0, 0.25], [0.5, 0.0, 0.75]])
-    by_hand = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / np.log(2)
-    torch.testing.assert_close(entropy(p), torch.tensor([1.0, 0.0, float(by_hand)]))
-    torch.testing.assert_close(entropy(torch.full((5, 2), 0.2)), torch.ones(2))
+def test_the_entropy_is_1_where_all_classes_are_alike_and_maps_are_not_kept(tmp_path):
+    rows = [[0.5, 1.0, 0.25, 0.25], [0.5, 0.0, 0.75, 0.25], [0.0, 0.0, 0.0, 0.25], [0.0, 0.0, 0.0, 0.25]]
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def maps() -> Iterator[torch.Tensor]:
+        for row in rows:
+            assert all(earlier() is None for earlier in alive[:-2])
+            one = torch.tensor([row])
+            alive.append(weakref.ref(one))
+            yield one
+
+    classes = [ClassDefinition(name=name, values=(k,)) for k, name in enumerate("abcd")]
+    files = write_case("one", maps(), Geometry((1, 4), (1.0, 1.0), suffix=".png"), classes, tmp_path)
+    by_hand = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    expected = np.array([[np.log(2), 0, by_hand, np.log(4)]]) / np.log(4)
+    np.testing.assert_allclose(read_map(tmp_path / files["entropy"], 2), expected, atol=1 / 65535)
+    assert np.asarray(Image.open(tmp_path / files["labels"])).tolist() == [[0, 0, 1, 0]]

@@ -2,11 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from umanet.data.files import whole_folder
 from umanet.data.formats import listed, stem_of
@@ -27,6 +29,11 @@ Progress = Callable[[int, int], None]
 
 def predict_case(model: Model, sample: Sample) -> Prediction:
     """Class probabilities of one image on its own grid (not the working grid)."""
+    return Prediction(torch.stack(list(_maps(model, sample)))[None])
+
+
+def _maps(model: Model, sample: Sample) -> Iterator[Float[Tensor, "*spatial"]]:
+    """Class after class: on the working grid all are in memory, on the image's own, which may be finer, one is."""
     if len(sample.image) != len(model.task.channels):
         raise TaskError(
             f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
@@ -36,7 +43,8 @@ def predict_case(model: Model, sample: Sample) -> Prediction:
     patch = model.config.data.patch or tuple(image.shape[2:])
     precision = model.config.trainer.precision
     working = run_in_tiles(lambda tile: model.method.predict(tile).probabilities, image, patch, model.device, precision)
-    return Prediction(resample(working[0], sample.geometry.shape, "linear")[None])
+    for one in working[0]:
+        yield resample(one[None], sample.geometry.shape, "linear")[0]
 
 
 def predict(
@@ -70,8 +78,7 @@ def predict(
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
             _refuse_twice(sample.case, entries)
-            probabilities = predict_case(model, sample).probabilities[0]
-            entries[sample.case] = write_case(sample.case, probabilities, sample.geometry, model.classes, place)
+            entries[sample.case] = write_case(sample.case, _maps(model, sample), sample.geometry, model.classes, place)
             if progress:
                 progress(len(entries), total)
         write_manifest(entries, model.classes, made_by, place, split=split)

@@ -1,11 +1,11 @@
 """The folder that predictions (and consensus maps) are written to: labels, probabilities and entropy per case."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,32 +27,31 @@ class CaseFiles(TypedDict):
     entropy: str
 
 
-def entropy(probabilities: Float[Tensor, "K *spatial"]) -> Float[Tensor, "*spatial"]:
-    """Entropy over its maximum ``log K``: 0 certain, 1 all classes alike."""
-    total = torch.zeros_like(probabilities[0])
-    for one in probabilities:  # one map at a time: large volumes have many classes
-        total += torch.special.entr(one)
-    return total.div_(np.log(len(probabilities))).clamp_(0, 1)
-
-
 def write_case(
     case: str,
-    probabilities: Float[Tensor, "K *spatial"],
+    probabilities: Iterable[Float[Tensor, "*spatial"]],
     geometry: Geometry,
     classes: Sequence[ClassDefinition],
     folder: Path,
 ) -> CaseFiles:
-    """Write the most probable labels, a probability map per class, and the entropy, in the image's geometry."""
+    """Write a probability map per class, the most probable labels, and the entropy, in the image's geometry.
+
+    The entropy is over its maximum ``log K``: 0 certain, 1 all classes alike. Maps come one after the other, class by
+    class, so that memory does not grow with their number.
+    """
     name = file_name(case, geometry)
-    labels = f"labels/{name}"
-    write_labels(folder / labels, probabilities.argmax(0).numpy().astype(np.uint8), geometry, classes)
-    of_class = {}
-    for definition, values in zip(classes, probabilities, strict=True):
-        of_class[definition.name] = f"probabilities/{definition.name}/{name}"
-        write_map(folder / of_class[definition.name], values.numpy(), geometry)
-    doubt = f"entropy/{name}"
-    write_map(folder / doubt, entropy(probabilities).numpy(), geometry)
-    return {"labels": labels, "probabilities": of_class, "entropy": doubt}
+    files: CaseFiles = {"labels": f"labels/{name}", "probabilities": {}, "entropy": f"entropy/{name}"}
+    highest, doubt = torch.full(geometry.shape, -1.0), torch.zeros(geometry.shape)
+    labels = torch.zeros(geometry.shape, dtype=torch.uint8)
+    for k, (definition, values) in enumerate(zip(classes, probabilities, strict=True)):
+        files["probabilities"][definition.name] = f"probabilities/{definition.name}/{name}"
+        write_map(folder / files["probabilities"][definition.name], values.numpy(), geometry)
+        labels[values > highest] = k
+        torch.maximum(highest, values, out=highest)
+        doubt += torch.special.entr(values)
+    write_labels(folder / files["labels"], labels.numpy(), geometry, classes)
+    write_map(folder / files["entropy"], doubt.div_(math.log(len(classes))).clamp_(0, 1).numpy(), geometry)
+    return files
 
 
 def write_manifest(
