@@ -96,6 +96,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("umanet")
     if name not in _WHERE:
         raise AttributeError(f"module 'umanet' has no attribute {name!r}")
     module, _, attribute = _WHERE[name].partition(":")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import umanet
 from umanet.__main__ import main
 from umanet.cli import terminal
 from umanet.cli.check import Check
@@ -99,6 +100,7 @@ def test_the_version_is_that_of_the_project(capsys):
     assert main(["--version"]) == 0
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert capsys.readouterr().out == f"umanet {project['version']}\n"
+    assert umanet.__version__ == project["version"]
 
 
 def test_a_command_to_type_next_can_be_pasted(capsys):
