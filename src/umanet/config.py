@@ -43,8 +43,10 @@ class BackboneOptions(Options):
 class UmaNetOptions(Options):
     """UMA-Net's own options; docs/concepts/method.md has the formulas."""
 
-    grade: Literal["image", "annotation", "none"] = "image"
-    """What QAM grades into high and low quality: whole images (journal version), single annotations (v1), nothing."""
+    grade: Literal["auto", "image", "annotation", "none"] = "auto"
+    """What QAM grades into high and low quality: whole images (journal version), single annotations (v1), nothing.
+    auto: images, but nothing where a patch shows less than half of one: what it happens to show would look like
+    quality."""
     target: Literal["hard", "soft"] = "hard"
     """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
     weights: Literal["normalised", "total"] = "normalised"

@@ -167,6 +167,14 @@ def test_the_patch_is_the_median_image_up_to_the_largest(index):
     assert plan(given, index, training).data.patch == (8, 12)
 
 
+@pytest.mark.parametrize(("patch", "grade"), [(None, "image"), ((20, 13), "image"), ((20, 12), "none")])
+def test_a_patch_that_shows_less_than_half_an_image_is_not_graded(index, patch, grade):
+    config = short_config().model_copy(update={"data": DataOptions(patch=patch)})
+    assert plan(config, index, index.select("train")).uma_net.grade == grade
+    asked = config.model_copy(update={"uma_net": config.uma_net.model_copy(update={"grade": "annotation"})})
+    assert plan(asked, index, index.select("train")).uma_net.grade == "annotation"
+
+
 def test_single_takes_the_annotator_with_the_most_cases(index):
     reordered = index.model_copy(update={"annotators": ("carl", "bert", "anna")})
     found = plan(short_config("single"), reordered, reordered.select("train"))

@@ -195,8 +195,8 @@ class UMANet(Method):
             self.annotation_quality.remember(quality)
         if not graded or self.options.grade == "none":
             return torch.zeros_like(present)
-        by_image = self.options.grade == "image"
-        low = self.image_quality.is_low(of_image) if by_image else self.annotation_quality.is_low(quality)
+        single = self.options.grade == "annotation"
+        low = self.annotation_quality.is_low(quality) if single else self.image_quality.is_low(of_image)
         low = low.expand_as(present) & present
         if self.training:
             self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)

@@ -41,6 +41,8 @@ from umanet.types import Case
 
 # Cases whose shapes decide the patch: enough for a median, few enough to be quick on large volumes.
 CASES_TO_PLAN = 50
+LEAST_SHOWN = 0.5
+"""Of an image, by the patch that is graded in its place."""
 log = logging.getLogger("umanet")
 
 
@@ -106,22 +108,41 @@ def train(
 
 
 def plan(config: RunConfig, index: DatasetIndex, training: list[Case]) -> RunConfig:
-    """Fill in what is decided from the training cases: the patch, and whose annotations ``single`` takes."""
-    data, fusion = config.data, config.fusion
-    if data.patch is None:
-        step = max(1, len(training) // CASES_TO_PLAN)
-        shapes = [
-            working_shape(read_image(case.image, index.spatial_dims)[1], data.longest_side or None, data.spacing)
-            for case in training[::step]
-        ]
-        multiple = 2 ** (len(config.backbone.channels) - 1)
-        sides = np.ceil(np.median(shapes, axis=0) / multiple).astype(int) * multiple
-        largest = max(data.largest_patch // multiple, 1) * multiple
-        data = data.model_copy(update={"patch": tuple(int(side) for side in np.minimum(sides, largest))})
+    """Fill in what is decided from the training cases: the patch, what is graded, and whom ``single`` takes."""
+    data, fusion, uma_net = config.data, config.fusion, config.uma_net
+    undecided = config.method == "uma-net" and uma_net.grade == "auto"
+    if data.patch is None or undecided:
+        median = _median_shape(config, index, training)
+        patch = np.array(data.patch or _patch(median, config))
+        data = data.model_copy(update={"patch": tuple(patch.tolist())})
+        if undecided:
+            whole = np.minimum(patch, median).prod() >= LEAST_SHOWN * median.prod()
+            uma_net = uma_net.model_copy(update={"grade": "image" if whole else "none"})
     if config.method == "single" and fusion.annotator is None:
         count = {name: sum(name in case.annotations for case in training) for name in index.annotators}
         fusion = fusion.model_copy(update={"annotator": max(count, key=lambda name: count[name])})
-    return config.model_copy(update={"data": data, "fusion": fusion})
+    return config.model_copy(update={"data": data, "fusion": fusion, "uma_net": uma_net})
+
+
+def _median_shape(config: RunConfig, index: DatasetIndex, training: list[Case]) -> np.ndarray:
+    """Of the images on the working grid."""
+    step = max(1, len(training) // CASES_TO_PLAN)
+    return np.median(
+        [
+            working_shape(
+                read_image(case.image, index.spatial_dims)[1], config.data.longest_side or None, config.data.spacing
+            )
+            for case in training[::step]
+        ],
+        axis=0,
+    )
+
+
+def _patch(median: np.ndarray, config: RunConfig) -> np.ndarray:
+    """The median image, as far as the network can halve it and ``largest_patch`` goes."""
+    multiple = 2 ** (len(config.backbone.channels) - 1)
+    largest = max(config.data.largest_patch // multiple, 1) * multiple
+    return np.minimum(np.ceil(median / multiple).astype(int) * multiple, largest)
 
 
 def _cases(index: DatasetIndex) -> tuple[list[Case], list[Case]]:
