@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from umanet.data.geometry import from_ras
+from umanet.data.pictures import write_picture
 from umanet.errors import AnnotationError, ConfigError, DatasetError, GeometryError, ImageError, TaskError
 from umanet.evaluation import evaluate
 
@@ -245,6 +246,34 @@ def test_what_is_no_array_of_nnunet_is_refused(solid, theirs, content, error, me
     path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, **content)
     with pytest.raises(error, match=message):
         evaluate(theirs, solid.index)
+
+
+def test_whole_numbers_in_nifti_are_what_they_say_and_not_parts_of_65535(solid, theirs):
+    drawn = np.arange(24).reshape(solid.geometry.shape) % 3
+    solid.add("c0", drawn, annotations=[drawn])
+    masks = np.stack([drawn == k for k in range(3)])
+    for kind in (np.uint16, np.uint8, np.int32):
+        as_maps(solid, theirs, {"c0": masks.astype(kind)})
+        assert evaluate(theirs, solid.index).summary["mean_dice"]["mean"] == 1
+        as_maps(solid, theirs, {"c0": masks.astype(kind) * kind(255)})
+        with pytest.raises(ImageError, match=r"Values from 0 to 255 found, probabilities in \[0, 1\] expected"):
+            evaluate(theirs, solid.index)
+
+
+@pytest.mark.parametrize(("suffix", "highest"), [(".png", 1), (".png", 255), (".tif", 1)])
+def test_a_mask_in_a_picture_of_16_bits_is_no_map_of_probabilities(flat, theirs, suffix, highest):
+    flat.add("a", [0, 0, 1, 1], annotations=[[0, 0, 1, 1]])
+    path = theirs / "probabilities" / "lung" / f"a{suffix}"
+    write_picture(path, np.array([[0, 0], [highest, highest]], np.uint16))
+    with pytest.raises(ImageError, match=rf"16 bits with values of at most {highest} found, 0 to 65535 for 0 to 1"):
+        evaluate(theirs, flat.index)
+    write_picture(path, np.array([[0, 0], [65535, 65535]], np.uint16))
+    assert evaluate(theirs, flat.index).summary["mean_dice"]["mean"] == 1
+
+
+def test_our_own_map_of_a_class_that_is_nowhere_likely_is_read(flat):
+    flat.add("a", [0, 0, 0, 0], probabilities=[[0, 1e-3, 2e-3, 0]], annotations=[[0, 0, 1, 1]])
+    assert flat.evaluate().summary["soft_dice"]["mean"] == 0
 
 
 def test_probabilities_of_some_cases_only_are_refused(flat):

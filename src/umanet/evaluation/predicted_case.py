@@ -99,7 +99,7 @@ class PredictedCase:
                 f"{self.files.labels or next(iter(self.files.probabilities.values()))}. Run the prediction again."
             )
         path = self.files.probabilities[name]
-        return to_probability(read_map(path, self._dims, self.geometry), str(path))
+        return to_probability(read_map(path, self._dims, self.geometry, foreign=self.files.foreign), str(path))
 
     @cached_property
     def _channels(self) -> Float[np.ndarray, "foreground *spatial"]:
@@ -109,7 +109,7 @@ class PredictedCase:
         if path.name.endswith(NPZ):
             every = self._unpack(path)
         else:
-            every = read_maps(path, self._dims, self.geometry)
+            every = read_maps(path, self._dims, self.geometry, foreign=self.files.foreign)
         number = len(self.files.classes)
         if len(every) != number and (len(every), number) != (1, 2):
             only = ", or the foreground alone," if number == 2 else ""

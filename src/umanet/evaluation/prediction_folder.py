@@ -39,6 +39,7 @@ class CaseFiles:
         entropy: Uncertainty of every voxel.
         samples: Label maps.
         classes: What values in the label maps mean.
+        foreign: Whether another tool wrote them.
     """
 
     labels: Path | None = None
@@ -47,6 +48,7 @@ class CaseFiles:
     entropy: Path | None = None
     samples: tuple[Path, ...] = ()
     classes: tuple[ClassDefinition, ...] = ()
+    foreign: bool = False
 
     @property
     def has_probabilities(self) -> bool:
@@ -191,6 +193,7 @@ def _look(folder: Path, index: DatasetIndex, label_values: LabelValues) -> Predi
             entropy=entropy.get(case),
             samples=tuple(files[case] for files in draws if case in files),
             classes=classes,
+            foreign=True,
         )
         for case in {**labels, **channels, **{case: None for files in maps.values() for case in files}}
     }
