@@ -199,7 +199,7 @@ BAD_PROBABILITIES = {
     ),
     "NaN": (
         lambda solid, place, maps: as_channels(solid, place, {"c0": maps * np.nan}),
-        ImageError, r"Values from nan to nan found, probabilities in \[0, 1\] expected, in .*c0",
+        ImageError, r"NaN found, probabilities in \[0, 1\] expected, in .*c0",
     ),
     "another class": (
         lambda solid, place, maps: (place / "probabilities/lang").mkdir(parents=True),
@@ -230,6 +230,8 @@ def test_what_holds_no_probabilities_of_the_classes_is_refused(solid, theirs, ki
     [
         (b"no archive", ImageError, r"c0\.npz cannot be read .* 'probabilities' as nnU-Net writes it expected"),
         ({"softmax": np.zeros((3, 2, 3, 4))}, ImageError, r"c0\.npz cannot be read .*probabilities"),
+        ({"probabilities": np.float32(0.5)}, ImageError, r"shape \(\) and type float32 found, numbers .* in .*c0\.npz"),
+        ({"probabilities": np.full((3, 2, 3, 4), "a")}, ImageError, r"type <U1 found, numbers with an axis of classes"),
         ({"probabilities": np.array([{}], object)}, ImageError, r"c0\.npz cannot be read .*pickle"),
         (
             {"probabilities": np.zeros((3, 4, 3, 2))},
@@ -287,8 +289,23 @@ def test_other_numbers_of_samples_are_refused(flat):
     mask = [0, 0, 1, 1]
     flat.add("a", mask, annotations=[mask], samples=[mask, mask])
     flat.add("b", mask, annotations=[mask], samples=[mask])
-    with pytest.raises(DatasetError, match=r"1 samples of b and 2 of a found in .*same number for all"):
+    with pytest.raises(DatasetError, match=r"1 sample of b and 2 of a found in .*same number for all"):
         flat.evaluate()
+
+
+def test_an_uncertainty_that_is_not_finite_is_named(flat, theirs):
+    flat.add("a", [0, 0, 1, 1], annotations=[[0, 0, 1, 1], [0, 1, 1, 1]])
+    copy_labels(flat, theirs)
+    write_picture(theirs / "entropy" / "a.tif", np.array([[0, np.nan], [1, 2]], np.float32))
+    with pytest.raises(ImageError, match=r"NaN or infinity found, finite numbers expected, in .*entropy.a\.tif"):
+        evaluate(theirs, flat.index, uncertainty="written")
+
+
+def test_indices_are_advised_only_where_values_may_be_some(solid, theirs):
+    fill(solid, cases=1)
+    write_volume(solid, theirs, np.full(solid.geometry.file_shape, -1), np.int16)
+    with pytest.raises(AnnotationError, match=r"Value -1 found.*Mend the file, or add the value to a class"):
+        evaluate(theirs, solid.index)
 
 
 def test_an_uncertainty_that_is_not_there_is_refused(flat, theirs):

@@ -19,12 +19,15 @@ from pydantic import BaseModel, ValidationError
 from umanet.data.formats import SUFFIXES, stem_of
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.errors import ConfigError, DatasetError, TaskError, did_you_mean
+from umanet.errors import counted as number_of
 from umanet.types import Case
 
 MANIFEST = "predictions.json"
 NPZ = ".npz"
 NAMED = 4
 """Files that a message names as examples."""
+NAMED_CASES = 10
+"""Cases that a message names, of those that have to be mended."""
 LabelValues = Literal["file", "index"]
 
 
@@ -87,8 +90,8 @@ class PredictionFolder:
         if len(numbers) > 1:
             (fewest, few), (most, many) = min(numbers.items()), max(numbers.items())
             raise DatasetError(
-                f"{fewest} samples of {few} and {most} of {many} found in {self.path}, the same number for all cases "
-                "expected: it changes every score. Draw as many for each."
+                f"{number_of(fewest, 'sample')} of {few} and {most} of {many} found in {self.path}, the same "
+                "number for all cases expected: it changes every score. Draw as many for each."
             )
 
     def samples_of(self, cases: list[Case]) -> int:
@@ -125,8 +128,14 @@ def find_predictions(folder: Path, index: DatasetIndex, label_values: LabelValue
 
 
 def counted(ids: list[str], cases: list[Case]) -> str:
-    """``2 of 12 cases (a, b)``: all of them are named, because all of them have to be mended."""
-    return f"{len(ids)} of {len(cases)} cases ({', '.join(ids)})"
+    """``2 of 12 cases (a, b)``."""
+    return f"{len(ids)} of {len(cases)} cases ({named(ids)})"
+
+
+def named(ids: list[str]) -> str:
+    """``a, b``; of many the first ones, and how many there are besides."""
+    more = len(ids) - NAMED_CASES
+    return ", ".join(ids[:NAMED_CASES]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Entry(BaseModel):
