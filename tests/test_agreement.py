@@ -244,7 +244,7 @@ def test_the_agreement_of_one_annotator_is_said_to_be_undefined(tmp_path):
     alone = tuple(replace(case, annotations={"anna": case.annotations["anna"]}) for case in index.cases)
     with pytest.raises(DatasetError, match=r"among the 3 of 'discs'.*the agreement of one annotator is undefined"):
         measure_agreement(index.model_copy(update={"cases": alone}))
-    with pytest.raises(DatasetError, match="among the 0 of split 'test' of 'discs'"):
+    with pytest.raises(DatasetError, match="No case found in split 'test' of 'discs'"):
         measure_agreement(index, "test")
 
 
