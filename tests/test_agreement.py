@@ -14,7 +14,7 @@ from fake_data.reference import PAGE, documented
 from umanet.agreement import ALL, MARGIN, measure_agreement
 from umanet.data.images import read_case
 from umanet.data.index import ClassDefinition
-from umanet.errors import DatasetError
+from umanet.errors import ConfigError, DatasetError
 from umanet.metrics import bootstrap_interval, dice
 
 SHAPES = {2: (20, 26), 3: (10, 12, 8)}
@@ -244,7 +244,7 @@ def test_the_agreement_of_one_annotator_is_said_to_be_undefined(tmp_path):
     alone = tuple(replace(case, annotations={"anna": case.annotations["anna"]}) for case in index.cases)
     with pytest.raises(DatasetError, match=r"among the 3 of 'discs'.*the agreement of one annotator is undefined"):
         measure_agreement(index.model_copy(update={"cases": alone}))
-    with pytest.raises(DatasetError, match="among the 0 of split 'test' of 'discs'"):
+    with pytest.raises(DatasetError, match="No case found in split 'test' of 'discs'"):
         measure_agreement(index, "test")
 
 
@@ -285,3 +285,9 @@ def test_what_is_written_is_what_was_found(measured, tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(found.cases[0]) == documented("Agreement", "column")
     assert [float(row["mean_pairwise_dice"]) for row in rows] == [row["mean_pairwise_dice"] for row in found.cases]
+
+
+def test_a_negative_seed_is_refused_before_anything_is_compared(tmp_path):
+    index = write_discs(tmp_path, SHAPES[2], train=2, validation=0)
+    with pytest.raises(ConfigError, match="A seed of -1 found"):
+        measure_agreement(index, seed=-1, progress=lambda done, total: pytest.fail("compared"))

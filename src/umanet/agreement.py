@@ -22,7 +22,6 @@ from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
 from umanet.errors import DatasetError
 from umanet.metrics.agreement import (
-    AgainstOthers,
     agreement_counts,
     alpha_of_counts,
     confusion_with_others,
@@ -32,7 +31,7 @@ from umanet.metrics.agreement import (
     scores_of_confusion,
 )
 from umanet.metrics.calibration import neighbourhood
-from umanet.metrics.interval import RESAMPLES, bootstrap_interval, draw_patients, percentile_interval
+from umanet.metrics.interval import RESAMPLES, bootstrap_interval, draw_patients, percentile_interval, require_seed
 from umanet.types import Case
 
 FORMAT, VERSION = "umanet-agreement", 1
@@ -49,7 +48,6 @@ ANONYMOUS = (
     "The annotators are anonymous: a name is not one person across cases, so nothing is said about single annotators, "
     "only about all of them together."
 )
-
 PAIRS = ("pairs", "both_empty", "one_empty")
 
 Row = dict[str, Any]
@@ -125,10 +123,13 @@ def measure_agreement(
         progress: Called after every case with how many are done, and of how many.
 
     Raises:
-        DatasetError: No case has two annotations.
+        ConfigError, DatasetError: A negative seed; the split is empty, or no case in it has two annotations.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
     """
+    require_seed(seed)
     chosen = index.select(split)
+    if not chosen:
+        raise DatasetError(f"No case found in split {split!r} of {index.name!r}. Measure another split.")
     several = [case for case in chosen if len(case.annotations) > 1]
     if not several:
         raise DatasetError(
@@ -212,8 +213,7 @@ class _Patients:
 
     def mean(self, values: Float[np.ndarray, " cases"]) -> Row:
         """A mean over cases, with its interval."""
-        low, high = bootstrap_interval(values, self.names, seed=self.seed)
-        return _estimate(float(values.mean()), low, high)
+        return _estimate(float(values.mean()), *bootstrap_interval(values, self.names, seed=self.seed))
 
     def of_counts(self, counts: Int64[np.ndarray, "cases *counts"], score: Callable[[Counts], Float64[Any, "..."]]):
         """A score of counts that add up over cases, with its interval."""
@@ -330,9 +330,8 @@ def _against_others(
     def of(name: str, counts: Int64[np.ndarray, "cases 2 2"]) -> Row:
         return patients.of_counts(counts, lambda sums: getattr(scores_of_confusion(sums), name)[:, 1])
 
-    scores: AgainstOthers = scores_of_confusion(image)
     return {
-        "dice": patients.mean(scores.dice[:, 1]),
+        "dice": patients.mean(scores_of_confusion(image).dice[:, 1]),
         "sensitivity": of("sensitivity", union),
         "specificity": {"union": of("specificity", union), "image": of("specificity", image)},
         "volume_ratio": of("bias", union),
@@ -344,8 +343,7 @@ def _outcomes(own: list[_Counted], r: int, k: int) -> dict[str, int]:
     found = Counter(empty=0, missed=0, false=0)
     for one in own:
         drew = one.voxels[k] > 0
-        others = one.present & (np.arange(len(drew)) != r)
-        share = float(drew[others].mean())
+        share = float(drew[one.present & (np.arange(len(drew)) != r)].mean())
         found["empty"] += not drew[r]
         found["missed"] += not drew[r] and share > 0.5
         found["false"] += bool(drew[r]) and share < 0.5

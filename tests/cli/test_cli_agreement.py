@@ -95,7 +95,7 @@ def other_value(write, path):
     ("damage", "more", "said"),
     [
         (only_anna, (), "the agreement of one annotator is undefined"),
-        (lambda write, path: None, ("--split", "test"), "the agreement of one annotator is undefined"),
+        (lambda write, path: None, ("--split", "test"), "No case found in split 'test' of 'discs'. Measure"),
         (lambda write, path: None, ("--split", "tset"), "Did you mean 'test'?"),
         (other_shape, (), "the same grid expected"),
         (other_value, (), "Value 9 found"),

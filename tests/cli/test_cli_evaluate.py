@@ -62,9 +62,11 @@ def test_annotators_are_shown_where_they_are_asked_for(work, capsys):
 
 def test_options_reach_the_protocol(work, capsys):
     words = ["--tolerance-mm", "3", "--missed", "diagonal", "--classes", "nested", "--seed", "4", "--json"]
+    words += ["--bins", "5", "--region", "image"]
     assert main(["evaluate", "poor", "dataset.json", *words]) == 0
     said = json.loads(capsys.readouterr().out)["protocol"]
     assert said["distances"]["tolerance_mm"] == 3 and said["distances"]["missed"] == "diagonal"
+    assert said["calibration"]["bins"] == 5 and said["calibration"]["region"] == "image"
     assert said["classes"] == "nested" and said["interval"]["seed"] == 4
     assert main(["evaluate", "poor", "dataset.json", "--protocol", "qubiq", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["summary"]) == ["qubiq_score"]
@@ -109,6 +111,8 @@ def test_folders_of_one_name_are_told_apart_by_their_paths(scored, capsys):
         ("evaluate good dataset.json --protocol riga --against truth", "scores against annotations only"),
         ("evaluate good dataset.json --json --format latex", "--json found with --format latex"),
         ("evaluate images dataset.json -o new", "Value"),
+        ("evaluate good dataset.json --seed -1", "A seed of -1 found, 0 or more expected"),
+        ("evaluate good dataset.json -o poor", "Files found in "),
         ("evaluate good dataset.json --uncertainty written -o new", "No map of uncertainty found for"),
         ("evaluate annotations dataset.json -o new", "No prediction of 8 of 8 cases (disc0, disc1, disc2, disc3,"),
         ("compare good poor", "No evaluation could be read from good/evaluation.json"),
@@ -120,3 +124,27 @@ def test_what_cannot_be_scored_is_one_line(work, capsys, words, expected):
     assert shown.out == "" and expected in shown.err
     assert shown.err.startswith("umanet: ") and shown.err.count("\n") == 1
     assert not (work / "new").exists()
+
+
+def test_what_the_numbers_do_not_show_is_said(work, tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    for path in (work / "good").iterdir():
+        write_array(tmp_path / "none", path.stem, np.zeros((16, 18)))
+    assert main(["evaluate", str(tmp_path / "none"), "dataset.json"]) == 0
+    shown = capsys.readouterr().err
+    assert "8 of 8 cases have no probabilities: ece_truth, soft_dice, soft_iou, ece, ace, brier, nll take" in shown
+    assert "Undefined in every case (a structure is missed or false): hd95_mm, assd_mm." in shown
+    assert "Undefined in every case (annotators agree, as one does, or the uncertainty is the same" in shown
+
+
+def test_labels_compared_with_probabilities_are_noted(scored, capsys):
+    path = scored / "poor" / "evaluation.json"
+    path.write_text(path.read_text().replace('"cases_with_probabilities": 0', '"cases_with_probabilities": 8'))
+    capsys.readouterr()
+    words = ["compare", str(scored / "good"), str(scored / "poor"), "--json"]
+    assert main(words) == 0
+    assert "Cases with probabilities: 0 of good, 8 of poor." in capsys.readouterr().err
+    assert main([*words, "--metrics", "dice"]) == 0
+    assert "Cases with probabilities" not in capsys.readouterr().err
+    assert main([*words, "-o", str(scored / "good")]) == 2
+    assert "a new or empty folder expected" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 import csv
+import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
 from fake_data.predictions import TWO, Folder
-from umanet.errors import ConfigError, DatasetError, TaskError
+from umanet.errors import ConfigError, DatasetError, OutputError, TaskError
 from umanet.evaluation import compare, evaluate, read_evaluation
 from umanet.evaluation.comparison import holm
 from umanet.types import Geometry
@@ -202,6 +204,14 @@ PAIRS = {
         protocol(targets_sha256={"truth": "0" * 64}),
         DatasetError, r"near was compared with another truth than base",
     ),
+    "other annotations": (
+        protocol(targets_sha256={"annotations": "0" * 64}),
+        DatasetError, r"near was compared with other annotations than base",
+    ),
+    "many cases less": (
+        changed(cases=lambda one: one.cases[:5]),
+        DatasetError, r"No scores of c5, c6, .*, c14 and 9 more found in near",
+    ),
     "other thresholds": (
         protocol(soft={"thresholds": [0.5], "comparison": ">"}),
         DatasetError, r"soft\.thresholds \[0\.5\] and \[0\.1, .*leave out soft_dice, soft_iou with --metrics",
@@ -235,6 +245,8 @@ def test_what_differs_does_not_matter_to_other_metrics(found):
     [
         (["base"], {}, "1 evaluation found, two or more expected"),
         (METHODS, {"baseline": "neer"}, "baseline 'neer' found, one of base, near, far expected.* 'near'"),
+        (METHODS, {"metrics": []}, "No metric found, one or more of dice, .* expected"),
+        (METHODS, {"seed": -1}, "A seed of -1 found"),
         (METHODS, {"metrics": ["dyce"]}, "metric 'dyce' found, one of dice, .* Did you mean 'dice'"),
     ],
 )
@@ -265,3 +277,50 @@ def test_an_evaluation_without_a_metric_of_its_summary_is_refused(found, tmp_pat
     )
     with pytest.raises(DatasetError, match=r"A case without 'dice' found in .*evaluation\.json"):
         read_evaluation(tmp_path)
+
+
+BROKEN = {
+    "no digests": (lambda values: values["protocol"].pop("targets_sha256"), r"protocol\.targets_sha256 in .*required"),
+    "no data": (lambda values: values["protocol"].pop("data"), r"protocol\.data in .*required"),
+    "digests of another type": (
+        lambda values: values["protocol"].update(targets_sha256="a"), r"protocol\.targets_sha256 in .*an object"
+    ),
+    "distances of another type": (lambda values: values["protocol"].update(distances=3), r"protocol\.distances in "),
+    "no cases": (lambda values: values["cases"].clear(), r"cases in .*at least 1 item"),
+    "a word for a score": (lambda values: values["cases"][0].update(dice="good"), r"dice = 'good' of a case found in"),
+    "a number for a name": (lambda values: values["cases"][0].update(patient=3), r"patient = 3.* a name expected"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_broken_in_an_evaluation_is_named(found, tmp_path, kind):
+    damage, message = BROKEN[kind]
+    values = json.loads(found["base"].to_json())
+    damage(values)
+    (tmp_path / "evaluation.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match=message):
+        read_evaluation(tmp_path)
+
+
+def test_a_comparison_says_how_many_cases_have_probabilities_where_that_matters(found):
+    other = protocol(cases_with_probabilities=24)(found["near"])
+    pair = {"base": found["base"], "near": other}
+    assert compare(pair).protocol["cases_with_probabilities"] == {"base": 0, "near": 24}
+    assert compare(pair, metrics=["dice"]).protocol["cases_with_probabilities"] == {}
+
+
+def test_files_of_a_result_change_together_or_not_at_all(found, tmp_path, monkeypatch):
+    found["base"].write(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"evaluation.json", "evaluation.csv", "annotators.csv"}
+
+    def full(path, content):
+        if path.suffix == ".json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        found["far"].write(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from umanet.data.geometry import from_ras
+from umanet.data.pictures import write_picture
 from umanet.errors import AnnotationError, ConfigError, DatasetError, GeometryError, ImageError, TaskError
 from umanet.evaluation import evaluate
 
@@ -198,7 +199,7 @@ BAD_PROBABILITIES = {
     ),
     "NaN": (
         lambda solid, place, maps: as_channels(solid, place, {"c0": maps * np.nan}),
-        ImageError, r"Values from nan to nan found, probabilities in \[0, 1\] expected, in .*c0",
+        ImageError, r"NaN found, probabilities in \[0, 1\] expected, in .*c0",
     ),
     "another class": (
         lambda solid, place, maps: (place / "probabilities/lang").mkdir(parents=True),
@@ -229,6 +230,8 @@ def test_what_holds_no_probabilities_of_the_classes_is_refused(solid, theirs, ki
     [
         (b"no archive", ImageError, r"c0\.npz cannot be read .* 'probabilities' as nnU-Net writes it expected"),
         ({"softmax": np.zeros((3, 2, 3, 4))}, ImageError, r"c0\.npz cannot be read .*probabilities"),
+        ({"probabilities": np.float32(0.5)}, ImageError, r"shape \(\) and type float32 found, numbers .* in .*c0\.npz"),
+        ({"probabilities": np.full((3, 2, 3, 4), "a")}, ImageError, r"type <U1 found, numbers with an axis of classes"),
         ({"probabilities": np.array([{}], object)}, ImageError, r"c0\.npz cannot be read .*pickle"),
         (
             {"probabilities": np.zeros((3, 4, 3, 2))},
@@ -247,6 +250,34 @@ def test_what_is_no_array_of_nnunet_is_refused(solid, theirs, content, error, me
         evaluate(theirs, solid.index)
 
 
+def test_whole_numbers_in_nifti_are_what_they_say_and_not_parts_of_65535(solid, theirs):
+    drawn = np.arange(24).reshape(solid.geometry.shape) % 3
+    solid.add("c0", drawn, annotations=[drawn])
+    masks = np.stack([drawn == k for k in range(3)])
+    for kind in (np.uint16, np.uint8, np.int32):
+        as_maps(solid, theirs, {"c0": masks.astype(kind)})
+        assert evaluate(theirs, solid.index).summary["mean_dice"]["mean"] == 1
+        as_maps(solid, theirs, {"c0": masks.astype(kind) * kind(255)})
+        with pytest.raises(ImageError, match=r"Values from 0 to 255 found, probabilities in \[0, 1\] expected"):
+            evaluate(theirs, solid.index)
+
+
+@pytest.mark.parametrize(("suffix", "highest"), [(".png", 1), (".png", 255), (".tif", 1)])
+def test_a_mask_in_a_picture_of_16_bits_is_no_map_of_probabilities(flat, theirs, suffix, highest):
+    flat.add("a", [0, 0, 1, 1], annotations=[[0, 0, 1, 1]])
+    path = theirs / "probabilities" / "lung" / f"a{suffix}"
+    write_picture(path, np.array([[0, 0], [highest, highest]], np.uint16))
+    with pytest.raises(ImageError, match=rf"16 bits with values of at most {highest} found, 0 to 65535 for 0 to 1"):
+        evaluate(theirs, flat.index)
+    write_picture(path, np.array([[0, 0], [65535, 65535]], np.uint16))
+    assert evaluate(theirs, flat.index).summary["mean_dice"]["mean"] == 1
+
+
+def test_our_own_map_of_a_class_that_is_nowhere_likely_is_read(flat):
+    flat.add("a", [0, 0, 0, 0], probabilities=[[0, 1e-3, 2e-3, 0]], annotations=[[0, 0, 1, 1]])
+    assert flat.evaluate().summary["soft_dice"]["mean"] == 0
+
+
 def test_probabilities_of_some_cases_only_are_refused(flat):
     flat.add("a", [0, 0, 1, 1], probabilities=[[0, 0, 1, 1]], annotations=[[0, 0, 1, 1]])
     flat.add("b", [0, 0, 1, 1], annotations=[[0, 0, 1, 1]])
@@ -258,8 +289,23 @@ def test_other_numbers_of_samples_are_refused(flat):
     mask = [0, 0, 1, 1]
     flat.add("a", mask, annotations=[mask], samples=[mask, mask])
     flat.add("b", mask, annotations=[mask], samples=[mask])
-    with pytest.raises(DatasetError, match=r"1 samples of b and 2 of a found in .*same number for all"):
+    with pytest.raises(DatasetError, match=r"1 sample of b and 2 of a found in .*same number for all"):
         flat.evaluate()
+
+
+def test_an_uncertainty_that_is_not_finite_is_named(flat, theirs):
+    flat.add("a", [0, 0, 1, 1], annotations=[[0, 0, 1, 1], [0, 1, 1, 1]])
+    copy_labels(flat, theirs)
+    write_picture(theirs / "entropy" / "a.tif", np.array([[0, np.nan], [1, 2]], np.float32))
+    with pytest.raises(ImageError, match=r"NaN or infinity found, finite numbers expected, in .*entropy.a\.tif"):
+        evaluate(theirs, flat.index, uncertainty="written")
+
+
+def test_indices_are_advised_only_where_values_may_be_some(solid, theirs):
+    fill(solid, cases=1)
+    write_volume(solid, theirs, np.full(solid.geometry.file_shape, -1), np.int16)
+    with pytest.raises(AnnotationError, match=r"Value -1 found.*Mend the file, or add the value to a class"):
+        evaluate(theirs, solid.index)
 
 
 def test_an_uncertainty_that_is_not_there_is_refused(flat, theirs):

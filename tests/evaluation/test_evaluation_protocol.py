@@ -62,7 +62,11 @@ def test_qubiq_is_the_mean_over_tasks_of_means_over_cases_of_nine_thresholds(cla
     assert list(found.summary) == ["qubiq_score"]
     assert [found.classes[name]["qubiq_score"]["mean"] for name in ("lung", "heart")] == pytest.approx(tasks)
     assert found.summary["qubiq_score"]["mean"] == pytest.approx(np.mean(tasks))
-    assert found.protocol["soft"] == {"thresholds": [t / 10 for t in range(1, 10)], "comparison": ">="}
+    assert found.protocol["qubiq"] == {"thresholds": [t / 10 for t in range(1, 10)], "comparison": ">="}
+    # Beside the soft Dice it stays what it is.
+    beside = classes.evaluate(metrics=("soft_dice", "qubiq_score"))
+    assert beside.summary["qubiq_score"] == found.summary["qubiq_score"] != beside.summary["soft_dice"]
+    assert beside.protocol["soft"]["comparison"] == ">" and beside.protocol["qubiq"] == found.protocol["qubiq"]
 
 
 def test_riga_takes_five_thresholds_and_the_disc_includes_the_cup(classes):
@@ -148,6 +152,8 @@ def test_what_a_protocol_does_not_compare_with_is_refused(flat):
         ({"classes": "both"}, "classes 'both' found"),
         ({"uncertainty": "entropy"}, "uncertainty 'entropy' found"),
         ({"metrics": ("dice", "dyce")}, "metric 'dyce' found.* Did you mean 'dice'"),
+        ({"metrics": ()}, "No metric found, one or more of dice, .* expected"),
+        ({"bins": 0}, "0 bins found, 1 or more expected"),
         ({"tolerance_mm": -1}, "tolerance of -1.0 mm found"),
     ],
 )
@@ -166,6 +172,13 @@ def test_a_protocol_of_ones_own_scores_what_it_names(flat):
     assert found.summary["soft_dice"]["mean"] == pytest.approx(4 / 5)
 
 
+def test_what_can_be_undefined_has_a_reason(flat):
+    flat.add("a", [0] * 4, annotations=[[0] * 4, [0] * 4], truth=[0] * 4, samples=[[0] * 4])
+    flat.add("b", [0] * 4, annotations=[[0] * 4, [0] * 4], truth=[1] * 4, samples=[[0] * 4])
+    undefined = {name for row in flat.evaluate().cases for name in METRICS if name in row and row[name] is None}
+    assert undefined == {name for name, metric in METRICS.items() if metric.undefined}
+
+
 def test_every_metric_has_a_score_and_a_protocol():
     assert set(SCORES) == set(METRICS) == {name for protocol in PROTOCOLS.values() for name in protocol.metrics}
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
@@ -179,4 +192,5 @@ def test_a_protocol_says_what_its_metrics_depend_on_and_no_more():
     assert said["calibration"] == {
         "bins": 10, "target": "mean of annotations", "region": "image", "margin": 5, "clip": 1e-7
     }  # fmt: skip
+    assert said["calibration_truth"] == {"bins": 10, "target": "truth", "region": "image", "margin": 5}
     assert said["distances"] == {"tolerance_mm": 2, "missed": "diagonal"}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fake_data.predictions import Folder
-from umanet.errors import DatasetError
+from umanet.errors import ConfigError, DatasetError
 from umanet.evaluation import METRICS, evaluate
+from umanet.fusion import staple
 from umanet.types import Geometry
 
 RNG = np.random.default_rng(2)
@@ -33,6 +34,11 @@ def test_numbers_are_those_worked_out_by_hand(flat):
         "assd_mm": 1 / 5,
         "surface_dice": 1,
         "majority_dice": 1,
+        # It trusts the second annotator, who lies between the others.
+        "staple_dice": 1,
+        "ece_truth": (0.8 + 0.4 + 0.2) / 4,
+        # The entropies are 0, 0.72, 0.97 and a hair above 0.72; the second voxel, which is wrong, is above one only.
+        "uncertainty_auroc": 1 / 3,
         # All gaps have one sign: however they are shared between bins, they add up to the same.
         "ace": (0 + (1 / 3 - 0.2) + (2 / 3 - 0.6) + (1 - 0.8)) / 4,
         "nll": -(log(0.2) / 3 + log(0.8) * 2 / 3 + log(0.6) * 2 / 3 + log(0.4) / 3 + log(0.8)) / 4,
@@ -62,7 +68,7 @@ def test_the_mean_over_classes_counts_the_cases_of_every_class(solid):
     assert evaluation.classes["heart"]["dice"] == evaluation.classes["heart"]["dice"] | counts
     # Resamples hold p alone (1/2), q alone (1/2) or both.
     assert evaluation.summary["dice"]["ci95"] == [0.5, 0.5]
-    assert [row["class"] for row in evaluation.summary_rows()] == ["(mean)"] * 5 + ["lung"] * 5 + ["heart"] * 5
+    assert [row["class"] for row in evaluation.summary_rows()] == ["(mean)"] * 7 + ["lung"] * 7 + ["heart"] * 7
     assert evaluation.summary_rows()[0]["low"] == 0.5
 
 
@@ -159,9 +165,18 @@ def test_it_writes_json_and_csv_that_other_programs_read(flat, tmp_path):
     flat.add("b", [1] * 4, annotations=[[1] * 4])
     evaluation = flat.evaluate()
     evaluation.write(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "evaluation.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "evaluation.json", "evaluation.csv", "annotators.csv"
+    }  # fmt: skip
+    with (tmp_path / "out" / "annotators.csv").open(encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == [
+            {"case": "ä", "patient": "ä", "class": "lung", "annotator": "a0", "dice": "1.0", "outcome": "both_empty"},
+            {"case": "b", "patient": "b", "class": "lung", "annotator": "a0", "dice": "1.0", "outcome": "found"},
+        ]
     read = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
-    assert set(read) == {"format", "version", "summary", "classes", "cases", "protocol", "annotators"}
+    assert set(read) == {
+        "format", "version", "summary", "classes", "cases", "protocol", "annotators", "annotator_cases"
+    }  # fmt: skip
     assert read["summary"]["soft_dice"]["mean"] == 1
     with (tmp_path / "out" / "evaluation.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -261,3 +276,41 @@ def test_to_miss_a_class_does_not_shorten_the_mean_distance(solid):
     entry = evaluation.summary["hd95_mm"]
     assert (entry["mean"], entry["cases"], entry["missed"]) == (0, 1, 1)
     assert solid.evaluate(missed="diagonal").summary["hd95_mm"]["cases"] == 2
+
+
+def test_counts_beside_a_dice_are_of_what_it_compares_with(flat):
+    """One of three drew, nothing is predicted: the majority drew nothing either."""
+    for number in range(2):
+        flat.add(f"c{number}", [0] * 4, annotations=[[0, 0, 1, 1], [0] * 4, [0] * 4])
+    found = flat.evaluate()
+    counts = {name: [found.summary[name][key] for key in ("missed", "both_empty")] for name in found.summary}
+    assert counts["majority_dice"] == counts["staple_dice"] == [0, 2] and counts["mean_dice"] == [2, 0]
+    assert found.summary["majority_dice"]["mean"] == 1
+    assert (found.cases[0]["outcome_majority"], found.cases[0]["outcome_annotations"]) == ("both_empty", "missed")
+    assert "outcome_staple" not in flat.evaluate(metrics=("majority_dice",)).cases[0]
+
+
+def test_the_consensus_of_staple_is_that_of_its_function_and_needs_three(solid):
+    drawn = [RNG.integers(0, 3, solid.geometry.shape) for _ in range(3)]
+    predicted = RNG.integers(0, 3, solid.geometry.shape)
+    solid.add("three", predicted, annotations=drawn)
+    solid.add("two", predicted, annotations=drawn[:2])
+    three, two = solid.evaluate().cases[1:3], solid.evaluate().cases[4:6]
+    fused = staple(np.stack(drawn), np.ones(3, bool), 3)[0].argmax(axis=0)
+    assert [row["staple_dice"] for row in three] == pytest.approx(
+        [2 * ((predicted == k) & (fused == k)).sum() / ((predicted == k).sum() + (fused == k).sum()) for k in (1, 2)]
+    )
+    assert [(row["staple_dice"], row["outcome_staple"]) for row in two] == [(None, None)] * 2
+
+
+def test_uncertainty_is_asked_for_wrong_voxels_near_the_truth(flat):
+    doubt = [0.9, 0.1, 0.1, 0.5]
+    flat.add("c", [1, 0, 1, 1], truth=[0, 0, 1, 1], uncertainty=doubt)
+    assert flat.evaluate().summary["uncertainty_auroc"]["mean"] is None
+    assert flat.evaluate(uncertainty="written").summary["uncertainty_auroc"]["mean"] == 1
+
+
+def test_a_negative_seed_is_refused_before_anything_is_scored(flat):
+    flat.add("c", [0] * 4, truth=[0] * 4)
+    with pytest.raises(ConfigError, match="A seed of -1 found"):
+        flat.evaluate(seed=-1, progress=lambda done, total: pytest.fail("scored"))

@@ -63,6 +63,12 @@ def test_what_latex_takes_for_commands_is_escaped():
     )
 
 
+def test_signs_are_printed_as_such():
+    # In its text fonts LaTeX prints < as an inverted exclamation mark, and a hyphen for a minus.
+    assert escaped("-0.005 [-0.010, +0.001]") == "$-$0.005 [$-$0.010, +0.001]"
+    assert escaped(p_value(0.0004)) == "$<$ 0.001" and escaped("lidc-2d, a|b > c") == "lidc-2d, a$|$b $>$ c"
+
+
 def test_annotators_have_a_table(found):
     (first, second) = annotators_table(found, "markdown").rows
     assert (first["annotator"], second["annotator"]) == ("a0", "a1")

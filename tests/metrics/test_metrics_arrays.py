@@ -69,6 +69,11 @@ def test_a_mask_that_is_not_boolean_is_refused():
         to_mask(np.array([0, 255], np.uint8))
 
 
+def test_not_a_number_is_called_so_and_no_softmax_advised():
+    with pytest.raises(ImageError, match=r"^NaN found, probabilities in \[0, 1\] expected, in the map\. Look for"):
+        to_probability(np.array([0.5, np.nan]), "the map")
+
+
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.1])
 def test_a_number_that_is_no_probability_is_refused(value):
     with pytest.raises(ImageError, match=r"probabilities in \[0, 1\] expected, in the map"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, wilcoxon
 
-from umanet.errors import AnnotationError
+from umanet.errors import AnnotationError, ConfigError
 from umanet.metrics import bootstrap_interval, paired_difference
 
 RNG = np.random.default_rng(11)
@@ -109,3 +109,8 @@ def test_an_undefined_score_is_refused_and_not_left_out_unseen():
         paired_difference([0.1, float("nan")], [0.1, 0.2], ["a", "b"], 0)
     with pytest.raises(AnnotationError, match="2 and 1 scores of 2 cases found"):
         paired_difference([0.1, 0.2], [0.1], ["a", "b"], 0)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ConfigError, match="A seed of -1 found, 0 or more expected"):
+        bootstrap_interval([1.0, 2.0], ["a", "b"], seed=-1)

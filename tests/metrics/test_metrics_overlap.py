@@ -11,6 +11,7 @@ from monai.metrics.meandice import compute_dice
 from monai.metrics.meaniou import compute_iou
 from sklearn.metrics import f1_score, jaccard_score
 
+from umanet import metrics
 from umanet.errors import AnnotationError, ConfigError
 from umanet.metrics import (
     dice,
@@ -320,3 +321,9 @@ def test_tensors_give_the_same_as_arrays():
 def test_nobody_present_is_refused():
     with pytest.raises(AnnotationError, match="No annotator is present"):
         soft_dice(np.zeros((2, 2)), np.zeros((2, 2, 2), bool), np.zeros(2, bool))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in metrics.__all__ if "dice" in name or "iou" in name))
+def test_every_overlap_says_its_formula_and_where_it_is_from(name):
+    said = metrics.__dict__[name].__doc__
+    assert "``" in said and ("Reference:" in said or "source too" in said)

@@ -130,3 +130,9 @@ def test_no_case_has_no_curve():
 def test_cases_without_a_number_are_refused(uncertainty, error):
     with pytest.raises(AnnotationError, match="Leave such cases out"):
         risk_coverage(np.array([0.1, uncertainty]), np.array([0.1, error]))
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_what_is_not_one_number_per_case_has_no_risk(shape):
+    with pytest.raises(AnnotationError, match="one number per case expected"):
+        risk_coverage(np.zeros(shape), np.zeros(shape))

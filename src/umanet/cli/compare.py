@@ -1,12 +1,15 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from umanet.cli.evaluate import Layout, require_one_form, show
 from umanet.cli.terminal import say
+
+if TYPE_CHECKING:
+    from umanet.evaluation import Comparison
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,10 @@ class Compare:
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print them as JSON instead."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder for comparison.json and comparison.csv."""
+    """A new folder for comparison.json and comparison.csv."""
 
     def run(self) -> None:
+        from umanet.data.files import whole_folder
         from umanet.evaluation import compare, differences_table, read_evaluation
 
         require_one_form(self.format, as_json=self.json)
@@ -44,10 +48,24 @@ class Compare:
         )
         for name, metrics in found.protocol["left_out"].items():
             say(f"Not compared, as not all have them: {', '.join(metrics)} of {name}.")
+        say(*remarks(found))
         if self.output is not None:
-            found.write(self.output)
+            with whole_folder(self.output) as place:
+                found.write(place)
             say(f"The differences in {self.output / 'comparison.csv'} and comparison.json.")
         show(found.to_json() if self.json else [differences_table(found, self.format)], self.format)
+
+
+def remarks(found: "Comparison") -> list[str]:
+    """Whether labels are compared with probabilities."""
+    numbers = found.protocol["cases_with_probabilities"]
+    if len(set(numbers.values())) < 2:
+        return []
+    each = ", ".join(f"{number} of {name}" for name, number in numbers.items())
+    return [
+        f"Cases with probabilities: {each}. The others' labels count as probabilities of 0 and 1, which calibration "
+        "and soft scores punish."
+    ]
 
 
 def names_of(paths: tuple[Path, ...]) -> dict[str, Path]:

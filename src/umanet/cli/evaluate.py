@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -36,8 +37,13 @@ class Evaluate:
     """The distance where one mask is empty: undefined, and counted beside the mean (the default), or the diagonal of
     the image."""
     uncertainty: Literal["probability", "written"] | None = None
-    """That NCC compares with disagreement: the entropy of each class's probability (the default), or the map in
-    entropy/."""
+    """That NCC compares with disagreement, and the AUROC with wrong voxels: the entropy of each class's probability
+    (the default), or the map in entropy/."""
+    bins: int | None = None
+    """Of the calibration errors. Default: 15."""
+    region: Literal["union", "image"] | None = None
+    """Where calibration and uncertainty are measured: near annotations (or truth) and prediction (the default), or in
+    the whole image."""
     per_annotator: tyro.conf.FlagCreatePairsOff[bool] = False
     """Show the Dice with every annotator; an error where annotators are anonymous."""
     label_values: Literal["file", "index"] = "file"
@@ -49,28 +55,31 @@ class Evaluate:
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the scores as JSON instead."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder for evaluation.json and evaluation.csv (every case); compare reads it."""
+    """A new folder for evaluation.json, evaluation.csv (every case) and annotators.csv; compare reads it."""
 
     def run(self) -> None:
+        from umanet.data.files import whole_folder
         from umanet.data.index import read_index
         from umanet.evaluation import evaluate
 
         index = read_index(self.dataset)
         require_one_form(self.format, as_json=self.json)
-        with progress("Evaluating") as report:
-            found = evaluate(
-                self.predictions, index, against=self.against, split=self.split, protocol=self.protocol,
-                per_annotator=self.per_annotator or None, label_values=self.label_values, seed=self.seed,
-                progress=report, **self._options(),
-            )  # fmt: skip
+        with nullcontext() if self.output is None else whole_folder(self.output) as place:
+            with progress("Evaluating") as report:
+                found = evaluate(
+                    self.predictions, index, against=self.against, split=self.split, protocol=self.protocol,
+                    per_annotator=self.per_annotator or None, label_values=self.label_values, seed=self.seed,
+                    progress=report, **self._options(),
+                )  # fmt: skip
+            if place is not None:
+                found.write(place)
         if self.output is not None:
-            found.write(self.output)
             say(f"Every case in {self.output / 'evaluation.csv'}, the summary in evaluation.json.")
         say(*remarks(found))
         show(found.to_json() if self.json else self._tables(found), self.format)
 
     def _options(self) -> dict[str, Any]:
-        names = ("classes", "tolerance_mm", "missed", "uncertainty")
+        names = ("classes", "tolerance_mm", "missed", "uncertainty", "bins", "region")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _tables(self, found: "Evaluation") -> "list[Table]":
@@ -82,6 +91,8 @@ class Evaluate:
 
 def remarks(found: "Evaluation") -> list[str]:
     """What a reader of the numbers must know and does not see in them."""
+    from umanet.evaluation.protocol import METRICS, SCORED_LABELS
+
     said = found.protocol
     lines = []
     distances = said.get("distances")
@@ -90,12 +101,18 @@ def remarks(found: "Evaluation") -> list[str]:
         lines.append(f"{number} of {said['cases']} images do not say how large a voxel is: it counts as 1 mm.")
     if said.get("samples", {}).get("left_out") and said["name"] != "default":
         lines.append(f"The predictions hold no samples: {', '.join(said['samples']['left_out'])} are left out.")
-    undefined = [name for name, entry in found.summary.items() if not entry["cases"]]
-    if undefined:
+    without = said["cases"] - said["cases_with_probabilities"]
+    names = [name for name in found.summary if METRICS[name].part in SCORED_LABELS]
+    if without and names:
         lines.append(
-            f"Undefined in every case, as with one annotator or without probabilities: {', '.join(undefined)}."
+            f"{without} of {said['cases']} cases have no probabilities: {', '.join(names)} take labels for "
+            "probabilities of 0 and 1."
         )
-    return lines
+    reasons: dict[str, list[str]] = {}
+    for name, entry in found.summary.items():
+        if not entry["cases"]:
+            reasons.setdefault(METRICS[name].undefined, []).append(name)
+    return lines + [f"Undefined in every case ({why}): {', '.join(names)}." for why, names in reasons.items()]
 
 
 def require_one_form(layout: Layout, *, as_json: bool) -> None:

@@ -17,6 +17,8 @@ from umanet.types import Case, Geometry, Sample
 
 PNG_SCALE = 65535
 """Maps in 16-bit PNG files are in these units: 0..65535 means 0..1."""
+EIGHT_BITS = 255
+"""What 8 bits hold."""
 
 
 def read_image(paths: Sequence[Path], spatial_dims: int | None) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
@@ -190,20 +192,31 @@ def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geome
         _write(path, np.rint(np.clip(values, 0, 1) * PNG_SCALE).astype(np.uint16), geometry)
 
 
-def read_map(path: Path, spatial_dims: int, geometry: Geometry | None = None) -> Float32[np.ndarray, "*spatial"]:
+def read_map(
+    path: Path, spatial_dims: int, geometry: Geometry | None = None, *, foreign: bool = False
+) -> Float32[np.ndarray, "*spatial"]:
     """What ``write_map`` wrote, in RAS+ axis order for NIfTI.
 
+    Args:
+        path: Its values are taken as they are, but for pictures of 16 bits, which are in units of 1/65535.
+        spatial_dims: 2 or 3.
+        geometry: Of the image that the map belongs to, compared unless None.
+        foreign: Whether another tool wrote it. Then a picture of 16 bits whose values end at 255 or below is taken
+            for a mask or for 8 bits. We write such maps of a class that is nowhere likely.
+
     Raises:
-        ImageError: Missing, unreadable, or several channels.
-        GeometryError: Another grid than ``geometry``, which is compared unless None.
+        ImageError: Missing, unreadable, several channels, or ``foreign`` with a unit that nobody can know.
+        GeometryError: Another grid than ``geometry``.
     """
-    values = read_maps(path, spatial_dims, geometry)
+    values = read_maps(path, spatial_dims, geometry, foreign=foreign)
     if len(values) != 1:
         raise ImageError(f"{len(values)} channels found, one expected, in map {path}. Give one file per class.")
     return values[0]
 
 
-def read_maps(path: Path, spatial_dims: int, geometry: Geometry | None = None) -> Float32[np.ndarray, "C *spatial"]:
+def read_maps(
+    path: Path, spatial_dims: int, geometry: Geometry | None = None, *, foreign: bool = False
+) -> Float32[np.ndarray, "C *spatial"]:
     """``read_map`` for a file with several channels."""
     values, own = _read(path, spatial_dims)
     difference = grid_difference(geometry, own) if geometry is not None else None
@@ -211,8 +224,15 @@ def read_maps(path: Path, spatial_dims: int, geometry: Geometry | None = None) -
         raise GeometryError(
             f"{difference} found for the image and map {path}, the same grid expected. Resample the map."
         )
-    scale = PNG_SCALE if values.dtype == np.uint16 else 1
-    return (values / np.float32(scale)).astype(np.float32)
+    if values.dtype != np.uint16 or suffix_of(path) in NIFTI:
+        return values.astype(np.float32)
+    highest = int(values.max(initial=0))
+    if foreign and 0 < highest <= EIGHT_BITS:
+        raise ImageError(
+            f"A map of 16 bits with values of at most {highest} found, 0 to {PNG_SCALE} for 0 to 1 expected, in "
+            f"{path}: it looks like a mask, or like 8 bits. Multiply it, or write floats in [0, 1] as TIFF."
+        )
+    return values / np.float32(PNG_SCALE)
 
 
 def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> tuple[np.ndarray, Geometry]:

@@ -1,7 +1,5 @@
 """Which method is better? Differences case by case, with intervals and a test over patients."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from umanet.data.files import replace_file
 from umanet.errors import ConfigError, DatasetError, TaskError, did_you_mean
 from umanet.evaluation.evaluation import Evaluation
-from umanet.evaluation.protocol import METRICS
+from umanet.evaluation.prediction_folder import named
+from umanet.evaluation.protocol import METRICS, SCORED_LABELS
+from umanet.evaluation.result_files import to_csv, write_together
 from umanet.evaluation.scores import Row, defined
-from umanet.metrics.interval import FEWEST_PATIENTS, RESAMPLES, paired_difference
+from umanet.metrics.interval import FEWEST_PATIENTS, RESAMPLES, paired_difference, require_seed
 
 FORMAT, VERSION = "umanet-comparison", 1
 Correction = Literal["holm", "none"]
@@ -42,17 +41,13 @@ class Comparison:
         return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     def write(self, folder: Path) -> None:
-        """Write ``comparison.json``, and the rows to ``comparison.csv``, each whole or not.
+        """Write ``comparison.json``, and the rows to ``comparison.csv``: both or none.
 
         Raises:
             OutputError: The disk is full, or the folder cannot be written to.
         """
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        replace_file(folder / "comparison.csv", text.getvalue().encode())
-        replace_file(folder / "comparison.json", (self.to_json() + "\n").encode())
+        contents = {"comparison.json": (self.to_json() + "\n").encode(), "comparison.csv": to_csv(self.rows)}
+        write_together(folder, contents)
 
 
 def compare(
@@ -74,13 +69,14 @@ def compare(
         seed: Of the bootstrap.
 
     Raises:
-        ConfigError: Fewer than two evaluations, or an unknown baseline or metric.
+        ConfigError: A negative seed, fewer than two evaluations, no metric, or an unknown baseline or metric.
         DatasetError: Cases, patients, or what they were compared with differ; or the protocol of a metric.
         TaskError: The classes differ.
 
     Reference: S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics
         6, 1979.
     """
+    require_seed(seed)
     names = list(evaluations)
     if len(names) < 2:
         raise ConfigError(f"{len(names)} evaluation found, two or more expected. Name what to compare it with.")
@@ -111,6 +107,7 @@ def compare(
         "interval": {"percent": 95, "over": "patients", "resamples": RESAMPLES, "seed": seed},
         "test": {"name": "Wilcoxon signed-rank, two-sided", "over": "patients", "fewest": FEWEST_PATIENTS},
         "correction": {"name": correction, "over": "methods, for each metric and class"},
+        "cases_with_probabilities": _with_probabilities(evaluations, chosen),
         "evaluation": first.protocol,
     }
     return Comparison(rows, protocol)
@@ -173,13 +170,13 @@ def _require_same_cases(first: Evaluation, other: Evaluation, baseline: str, nam
     ):
         if lacking:
             raise DatasetError(
-                f"No scores of {', '.join(lacking)} found in {where}, which {there} has; the same cases expected. "
+                f"No scores of {named(lacking)} found in {where}, which {there} has; the same cases expected. "
                 "Evaluate both on the same split."
             )
     moved = [case for case in mine if mine[case] != theirs[case]]
     if moved:
         raise DatasetError(
-            f"Other patients of {', '.join(moved)} found in {name} than in {baseline}, the same expected. Evaluate "
+            f"Other patients of {named(moved)} found in {name} than in {baseline}, the same expected. Evaluate "
             "both with the same data set."
         )
     if list(first.classes) != list(other.classes):
@@ -189,8 +186,9 @@ def _require_same_cases(first: Evaluation, other: Evaluation, baseline: str, nam
         )
     for kind, digest in first.protocol["targets_sha256"].items():
         if other.protocol["targets_sha256"].get(kind, digest) != digest:
+            other_kind = "other annotations" if kind == "annotations" else f"another {kind}"
             raise DatasetError(
-                f"{name} was compared with another {kind} than {baseline} (SHA-256 of the labels), the same expected. "
+                f"{name} was compared with {other_kind} than {baseline} (SHA-256 of the labels), the same expected. "
                 "Evaluate both with the same data set."
             )
 
@@ -203,11 +201,20 @@ def _common_metrics(
     if not common:
         each = "; ".join(f"{name}: {', '.join(one.summary)}" for name, one in evaluations.items())
         raise DatasetError(f"No metric found that all have ({each}). Evaluate them by the same protocol.")
+    if wanted is not None and not wanted:
+        raise ConfigError(f"No metric found, one or more of {', '.join(common)} expected. Name some, or none for all.")
     if wanted is not None:
         common = [_known("metric", name, common) for name in wanted]
         return common, {}
     others = {name: [m for m in one.summary if m not in common] for name, one in evaluations.items()}
     return common, {name: own for name, own in others.items() if own}
+
+
+def _with_probabilities(evaluations: Mapping[str, Evaluation], metrics: Sequence[str]) -> dict[str, int]:
+    """By method, where a metric takes labels for probabilities of 0 and 1."""
+    if not any(METRICS[name].part in SCORED_LABELS for name in metrics):
+        return {}
+    return {name: one.protocol["cases_with_probabilities"] for name, one in evaluations.items()}
 
 
 def _require_same_protocol(

@@ -3,25 +3,21 @@
 Files are read one case at a time and scored on their own grid.
 """
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from umanet.data.files import replace_file
 from umanet.data.index import DatasetIndex
 from umanet.errors import ConfigError, DatasetError, TaskError
 from umanet.evaluation.prediction_folder import LabelValues, PredictionFolder, counted, find_predictions
 from umanet.evaluation.protocol import DISTRIBUTION, Against, Protocol, choose_protocol
+from umanet.evaluation.result_files import to_csv, write_together
 from umanet.evaluation.scores import MEAN, OUTCOMES, CaseScores, Row, score_case
 from umanet.evaluation.summary import summarise, summarise_annotators
-from umanet.metrics.interval import RESAMPLES
+from umanet.metrics.interval import RESAMPLES, require_seed
 from umanet.types import Case
 
 FORMAT, VERSION = "umanet-evaluation", 1
@@ -37,11 +33,14 @@ class Evaluation:
             classes, the mean in each case. ``both_empty``, ``missed``, ``false`` count cases of every class.
         classes: The same for every foreground class.
         cases: One row per case and foreground class, and one for their mean where there are several.
-            ``outcome_truth`` and ``outcome_annotations`` are ``found``, ``both_empty``, ``missed`` (there but
-            not predicted) or ``false`` (predicted but not there). One annotation suffices to be there.
+            ``outcome_truth``, ``outcome_annotations``, ``outcome_majority`` and ``outcome_staple`` are ``found``,
+            ``both_empty``, ``missed`` (there but not predicted) or ``false`` (predicted but not there). To be there by
+            the annotations, one of them suffices.
         protocol: What was compared with what, and how.
         annotators: Annotator to class (of several, their mean first) to ``dice``: as in ``summary``, of the
             predicted labels with the annotations of this annotator. Empty where annotators are anonymous.
+        annotator_cases: What ``annotators`` is the mean of: a row per case, annotator and class, with ``dice`` and
+            ``outcome``.
     """
 
     summary: dict[str, Row]
@@ -49,23 +48,23 @@ class Evaluation:
     cases: list[Row]
     protocol: Row
     annotators: dict[str, dict[str, dict[str, Row]]] = field(default_factory=dict)
+    annotator_cases: list[Row] = field(default_factory=list)
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     def write(self, folder: Path) -> None:
-        """Write ``evaluation.json``, and the rows of all cases to ``evaluation.csv``, each whole or not.
+        """Write ``evaluation.json``, the rows of all cases to ``evaluation.csv``, and those of annotators, where they
+        are scored, to ``annotators.csv``: all of them or none.
 
         Raises:
             OutputError: The disk is full, or the folder cannot be written to.
         """
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(self.cases[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.cases)
-        replace_file(folder / "evaluation.csv", text.getvalue().encode())
-        replace_file(folder / FILE, (self.to_json() + "\n").encode())
+        contents = {FILE: (self.to_json() + "\n").encode(), "evaluation.csv": to_csv(self.cases)}
+        if self.annotator_cases:
+            contents["annotators.csv"] = to_csv(self.annotator_cases)
+        write_together(folder, contents)
 
     def summary_rows(self) -> list[Row]:
         """Rows of a table: class, metric, mean, low, high, counts; the mean of several classes first."""
@@ -116,12 +115,14 @@ def evaluate(
         options: Fields of the protocol that are to differ, as ``region="image"`` or ``tolerance_mm=2``.
 
     Raises:
-        ConfigError: No such protocol or option, or one that has nothing to say about what is asked for.
+        ConfigError: A negative seed, no such protocol or option, or one that has nothing to say about what is asked
+            for.
         DatasetError: The split is empty, a case has no prediction or nothing to compare it with, or the folder
             is unreadable.
         TaskError: The predictions are of other classes than the data set, or annotators asked for are anonymous.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
     """
+    require_seed(seed)
     chosen = choose_protocol(protocol, **options)
     found = find_predictions(predictions, index, label_values)
     split = split or found.split
@@ -152,46 +153,8 @@ def evaluate(
         | _samples(chosen, number)
         | _spacing(used, scored),
         annotators=summarise_annotators(own, classes, seed),
+        annotator_cases=own,
     )
-
-
-class _File(BaseModel):
-    """What is read of ``evaluation.json``."""
-
-    format: Literal["umanet-evaluation"]
-    version: Literal[1]
-    summary: dict[str, Row]
-    classes: dict[str, dict[str, Row]]
-    cases: list[dict[str, str | float | None]]
-    protocol: Row
-    annotators: dict[str, dict[str, dict[str, Row]]]
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """Read ``evaluation.json``, or the one in a folder.
-
-    Raises:
-        DatasetError: There is none, or it does not hold what it must.
-    """
-    path = path / FILE if path.is_dir() else path
-    try:
-        values = _File.model_validate_json(path.read_bytes())
-        known = {"case", "patient", "class", *values.summary}
-        lacking = [name for row in values.cases for name in known if name not in row]
-    except OSError as error:
-        raise DatasetError(
-            f"No evaluation could be read from {path}: {error.strerror}. Write one with `umanet evaluate -o`."
-        ) from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise DatasetError(f"{where} in {path}: {problem['msg']}. Write it again with `umanet evaluate -o`.") from None
-    if lacking:
-        raise DatasetError(
-            f"A case without {lacking[0]!r} found in {path}, all metrics expected. Write it again with `umanet "
-            "evaluate -o`."
-        )
-    return Evaluation(values.summary, values.classes, list(values.cases), values.protocol, values.annotators)
 
 
 def _kinds(cases: list[Case], against: Against | None, protocol: Protocol, name: str) -> tuple[Against, ...]:

@@ -76,7 +76,13 @@ class PredictedCase:
                 f"No map of uncertainty found for {self.files.labels}, one in entropy/ expected. Write one for every "
                 "case, or take the entropy of the probabilities."
             )
-        return read_map(self.files.entropy, self._dims, self.geometry)
+        values = read_map(self.files.entropy, self._dims, self.geometry)
+        if not np.isfinite(values).all():
+            raise ImageError(
+                f"NaN or infinity found, finite numbers expected, in {self.files.entropy}. Write 0 where there is no "
+                "doubt."
+            )
+        return values
 
     def samples(self, k: int) -> Bool[np.ndarray, "M *spatial"]:
         return np.stack([of_class(labels, k, nested=self.nested) for labels in self._drawn])
@@ -99,7 +105,7 @@ class PredictedCase:
                 f"{self.files.labels or next(iter(self.files.probabilities.values()))}. Run the prediction again."
             )
         path = self.files.probabilities[name]
-        return to_probability(read_map(path, self._dims, self.geometry), str(path))
+        return to_probability(read_map(path, self._dims, self.geometry, foreign=self.files.foreign), str(path))
 
     @cached_property
     def _channels(self) -> Float[np.ndarray, "foreground *spatial"]:
@@ -109,7 +115,7 @@ class PredictedCase:
         if path.name.endswith(NPZ):
             every = self._unpack(path)
         else:
-            every = read_maps(path, self._dims, self.geometry)
+            every = read_maps(path, self._dims, self.geometry, foreign=self.files.foreign)
         number = len(self.files.classes)
         if len(every) != number and (len(every), number) != (1, 2):
             only = ", or the foreground alone," if number == 2 else ""
@@ -129,6 +135,11 @@ class PredictedCase:
                 f"{path} cannot be read ({error}), an array 'probabilities' as nnU-Net writes it expected. Write it "
                 "again, or remove it to score labels."
             ) from None
+        if stored.ndim < 2 or stored.dtype.kind not in "biuf":
+            raise ImageError(
+                f"An array of shape {stored.shape} and type {stored.dtype} found, numbers with an axis of classes "
+                f"first expected, in {path}. Write it again, or remove it to score labels."
+            )
         if self.geometry.suffix in NIFTI:
             shape = self.geometry.file_shape or self.geometry.shape
             arrays = [one.transpose() for one in stored]
@@ -161,7 +172,7 @@ class PredictedCase:
     def _mend(self, unknown: list[float]) -> str:
         if any(value % 1 for value in unknown):
             return _IF_PROBABILITIES
-        if max(unknown) < len(self.files.classes):
+        if min(unknown) >= 0 and max(unknown) < len(self.files.classes):
             return "If the values are 0, 1, 2 in the order of the classes, say --label-values index."
         return "Mend the file, or add the value to a class."
 

@@ -19,12 +19,15 @@ from pydantic import BaseModel, ValidationError
 from umanet.data.formats import SUFFIXES, stem_of
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.errors import ConfigError, DatasetError, TaskError, did_you_mean
+from umanet.errors import counted as number_of
 from umanet.types import Case
 
 MANIFEST = "predictions.json"
 NPZ = ".npz"
 NAMED = 4
 """Files that a message names as examples."""
+NAMED_CASES = 10
+"""Cases that a message names, of those that have to be mended."""
 LabelValues = Literal["file", "index"]
 
 
@@ -39,6 +42,7 @@ class CaseFiles:
         entropy: Uncertainty of every voxel.
         samples: Label maps.
         classes: What values in the label maps mean.
+        foreign: Whether another tool wrote them.
     """
 
     labels: Path | None = None
@@ -47,6 +51,7 @@ class CaseFiles:
     entropy: Path | None = None
     samples: tuple[Path, ...] = ()
     classes: tuple[ClassDefinition, ...] = ()
+    foreign: bool = False
 
     @property
     def has_probabilities(self) -> bool:
@@ -85,8 +90,8 @@ class PredictionFolder:
         if len(numbers) > 1:
             (fewest, few), (most, many) = min(numbers.items()), max(numbers.items())
             raise DatasetError(
-                f"{fewest} samples of {few} and {most} of {many} found in {self.path}, the same number for all cases "
-                "expected: it changes every score. Draw as many for each."
+                f"{number_of(fewest, 'sample')} of {few} and {most} of {many} found in {self.path}, the same "
+                "number for all cases expected: it changes every score. Draw as many for each."
             )
 
     def samples_of(self, cases: list[Case]) -> int:
@@ -123,8 +128,14 @@ def find_predictions(folder: Path, index: DatasetIndex, label_values: LabelValue
 
 
 def counted(ids: list[str], cases: list[Case]) -> str:
-    """``2 of 12 cases (a, b)``: all of them are named, because all of them have to be mended."""
-    return f"{len(ids)} of {len(cases)} cases ({', '.join(ids)})"
+    """``2 of 12 cases (a, b)``."""
+    return f"{len(ids)} of {len(cases)} cases ({named(ids)})"
+
+
+def named(ids: list[str]) -> str:
+    """``a, b``; of many the first ones, and how many there are besides."""
+    more = len(ids) - NAMED_CASES
+    return ", ".join(ids[:NAMED_CASES]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Entry(BaseModel):
@@ -191,6 +202,7 @@ def _look(folder: Path, index: DatasetIndex, label_values: LabelValues) -> Predi
             entropy=entropy.get(case),
             samples=tuple(files[case] for files in draws if case in files),
             classes=classes,
+            foreign=True,
         )
         for case in {**labels, **channels, **{case: None for files in maps.values() for case in files}}
     }

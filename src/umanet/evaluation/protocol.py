@@ -13,10 +13,17 @@ Against = Literal["truth", "annotations"]
 Region = Literal["union", "image"]
 Classes = Literal["apart", "nested"]
 Uncertainty = Literal["probability", "written"]
-Part = Literal["overlap", "distances", "soft", "calibration", "uncertainty", "samples"]
+Part = Literal[
+    "overlap", "distances", "soft", "qubiq", "calibration", "calibration_truth", "uncertainty", "staple", "samples"
+]
+Counted = Literal["truth", "annotations", "majority", "staple"]
+SCORED_LABELS: tuple[Part, ...] = ("soft", "qubiq", "calibration", "calibration_truth")
+"""Parts whose metrics take labels for probabilities of 0 and 1 where there are no others."""
 
 MARGIN = 3
 """Voxels around annotations and prediction, where calibration is measured."""
+FEWEST_FOR_STAPLE = 3
+"""Annotations of a case: nothing tells which of two that differ is the better one."""
 TOLERANCE_MM = 1.0
 """Of the surface Dice. What annotators differ by depends on the structure: state another where it is known."""
 
@@ -30,37 +37,63 @@ class Metric:
         against: What it compares a prediction with.
         part: The part of a protocol that decides it.
         better: Which direction is.
+        undefined: When it has no value, in words.
+        consensus: What says where a class is there, in the counts beside the mean, if not the truth or any annotation.
     """
 
     title: str
     against: Against
     part: Part
     better: Literal["higher", "lower"] = "higher"
+    undefined: str = ""
+    consensus: Literal["majority", "staple"] | None = None
 
+    @property
+    def counted(self) -> Counted:
+        """What the counts beside its mean compare the prediction with."""
+        return self.consensus or self.against
+
+
+ONE_EMPTY = "a structure is missed or false"
+NOTHING = "nothing is marked"
+NO_DOUBT = "the uncertainty is the same everywhere, as without probabilities"
 
 METRICS = {
     "dice": Metric("Dice", "truth", "overlap"),
     "iou": Metric("IoU", "truth", "overlap"),
-    "hd95_mm": Metric("HD95 (mm)", "truth", "distances", "lower"),
-    "assd_mm": Metric("ASSD (mm)", "truth", "distances", "lower"),
+    "hd95_mm": Metric("HD95 (mm)", "truth", "distances", "lower", ONE_EMPTY),
+    "assd_mm": Metric("ASSD (mm)", "truth", "distances", "lower", ONE_EMPTY),
     "surface_dice": Metric("surface Dice", "truth", "distances"),
+    "ece_truth": Metric("calibration error against the truth (ECE)", "truth", "calibration_truth", "lower", NOTHING),
+    "uncertainty_auroc": Metric(
+        "uncertainty finds wrong voxels (AUROC)", "truth", "uncertainty", undefined=f"no voxel is wrong, or {NO_DOUBT}"
+    ),
     "soft_dice": Metric("soft Dice", "annotations", "soft"),
     "soft_iou": Metric("soft IoU", "annotations", "soft"),
-    "qubiq_score": Metric("QUBIQ score", "annotations", "soft"),
+    "qubiq_score": Metric("QUBIQ score", "annotations", "qubiq"),
     "mean_dice": Metric("mean Dice over annotators", "annotations", "overlap"),
-    "majority_dice": Metric("Dice against the majority", "annotations", "overlap"),
-    "ece": Metric("calibration error (ECE)", "annotations", "calibration", "lower"),
-    "ace": Metric("adaptive calibration error (ACE)", "annotations", "calibration", "lower"),
-    "brier": Metric("Brier score", "annotations", "calibration", "lower"),
-    "nll": Metric("negative log-likelihood (NLL)", "annotations", "calibration", "lower"),
-    "ncc": Metric("uncertainty with disagreement (NCC)", "annotations", "uncertainty"),
+    "majority_dice": Metric("Dice against the majority", "annotations", "overlap", consensus="majority"),
+    "staple_dice": Metric(
+        "Dice against STAPLE's consensus", "annotations", "staple",
+        undefined="fewer than three annotated", consensus="staple",
+    ),
+    "ece": Metric("calibration error (ECE)", "annotations", "calibration", "lower", NOTHING),
+    "ace": Metric("adaptive calibration error (ACE)", "annotations", "calibration", "lower", NOTHING),
+    "brier": Metric("Brier score", "annotations", "calibration", "lower", NOTHING),
+    "nll": Metric("negative log-likelihood (NLL)", "annotations", "calibration", "lower", NOTHING),
+    "ncc": Metric(
+        "uncertainty with disagreement (NCC)", "annotations", "uncertainty",
+        undefined=f"annotators agree, as one does, or {NO_DOUBT}",
+    ),
     "ged": Metric("energy distance (GED)", "annotations", "samples", "lower"),
-    "ged_u": Metric("energy distance, unbiased (GED)", "annotations", "samples", "lower"),
+    "ged_u": Metric(
+        "energy distance, unbiased (GED)", "annotations", "samples", "lower", "there is one sample or annotation"
+    ),
     "dice_max_annotations": Metric("best Dice of annotations", "annotations", "samples"),
     "dice_max_samples": Metric("best Dice of samples", "annotations", "samples"),
     "dice_match": Metric("matched Dice", "annotations", "samples"),
     "hm_iou": Metric("matched IoU (HM-IoU)", "annotations", "samples"),
-}
+}  # fmt: skip
 """In the order of tables. The functions of these names in ``umanet.metrics`` have the formulas."""
 
 DISTRIBUTION = tuple(name for name, metric in METRICS.items() if metric.part == "samples")
@@ -73,15 +106,15 @@ class Protocol:
     Attributes:
         name: For messages and files.
         metrics: Names in ``METRICS``. Those of samples are left out where predictions hold no samples.
-        tenths: Thresholds of ``soft_dice``, ``soft_iou`` and ``qubiq_score``.
+        tenths: Thresholds of ``soft_dice`` and ``soft_iou``; those of ``qubiq_score`` are its own.
         comparison: Of probabilities, and of the mean of the annotations (in integers), with these thresholds.
         classes: ``apart``: a class is what is labelled so. ``nested``: it includes all classes listed after it, as
             an optic disc includes its cup; probabilities add up.
         bins: Of ECE and ACE.
-        region: Where calibration and uncertainty are measured: the ``union`` of all annotations and the prediction
-            with ``margin`` voxels around, or the whole ``image``.
+        region: Where calibration and uncertainty are measured: the ``union`` of all annotations (or of the truth)
+            and the prediction with ``margin`` voxels around, or the whole ``image``.
         margin: In voxels.
-        uncertainty: That ``ncc`` correlates with disagreement: the entropy of the ``probability`` of the class, or
+        uncertainty: Of ``ncc`` and ``uncertainty_auroc``: the entropy of the ``probability`` of the class, or
             the map ``written`` beside the predictions, the same for all classes.
         tolerance_mm: Of ``surface_dice``.
         missed: What a distance is where one mask is empty: undefined (``nan``) and counted beside the mean, or the
@@ -118,8 +151,11 @@ class Protocol:
             "overlap": {"both_empty": 1, "one_empty": 0},
             "distances": {"tolerance_mm": self.tolerance_mm, "missed": self.missed},
             "soft": {"thresholds": [tenths / 10 for tenths in self.tenths], "comparison": self.comparison},
+            "qubiq": {"thresholds": [tenths / 10 for tenths in QUBIQ_TENTHS], "comparison": ">="},
             "calibration": {"bins": self.bins, "target": "mean of annotations", **self._where, "clip": CLIP},
+            "calibration_truth": {"bins": self.bins, "target": "truth", **self._where},
             "uncertainty": {"map": self.uncertainty, **self._where},
+            "staple": {"classes": "all together, in the whole image", "fewest_annotations": FEWEST_FOR_STAPLE},
         }
         used = {METRICS[name].part for name in self.metrics}
         return {"classes": self.classes} | {part: values for part, values in parts.items() if part in used}
@@ -172,6 +208,10 @@ def choose_protocol(protocol: str | Protocol, **options: Any) -> Protocol:
     values["tolerance_mm"] = float(values["tolerance_mm"])
     for name, choices in CHOICES.items():
         _require_known(name, values[name], get_args(choices))
+    if not values["metrics"]:
+        raise ConfigError(f"No metric found, one or more of {', '.join(METRICS)} expected. Name some, or none for all.")
+    if values["bins"] < 1:
+        raise ConfigError(f"{values['bins']} bins found, 1 or more expected. The usual number is {BINS}.")
     for name in values["metrics"]:
         _require_known("metric", name, METRICS)
     if not values["tolerance_mm"] >= 0:

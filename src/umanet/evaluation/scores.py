@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float, Integer
 from umanet import metrics
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
+from umanet.evaluation.consensus import Consensus
 from umanet.evaluation.predicted_case import PredictedCase, of_class
 from umanet.evaluation.prediction_folder import CaseFiles
-from umanet.evaluation.protocol import METRICS, Against, Protocol
+from umanet.evaluation.protocol import FEWEST_FOR_STAPLE, METRICS, Against, Counted, Protocol
 from umanet.metrics.arrays import count_votes
 from umanet.metrics.calibration import neighbourhood
 from umanet.metrics.surface import SurfaceDistances
@@ -66,10 +67,11 @@ def score_case(
     )
     sample = read_case(wanted, index)
     predicted = PredictedCase(files, sample.geometry, nested=protocol.classes == "nested")
+    consensus = Consensus(sample, index.task.num_classes)
     rows, annotators = [], []
     for k, name in enumerate(index.task.classes[1:], start=1):
         row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}
-        view = ClassOfCase(predicted, sample, k, protocol)
+        view = ClassOfCase(predicted, sample, consensus, k, protocol)
         if personal:
             annotators += [row | {"annotator": index.annotators[r]} | scores for r, scores in view.of_annotators()]
         rows.append(row | {key: value for kind in kinds for key, value in view.scores(kind).items()})
@@ -87,16 +89,19 @@ class ClassOfCase:
 
     prediction: PredictedCase
     sample: Sample
+    consensus: Consensus
     k: int
     protocol: Protocol
 
     def scores(self, kind: Against) -> Row:
         """Of all metrics against the truth, or the annotations; None where undefined, or nothing to compare with."""
-        names, there = self.protocol.metrics_against(kind), self._there(kind)
-        if there is None:
-            return dict.fromkeys((*names, f"outcome_{kind}"))
+        names = self.protocol.metrics_against(kind)
+        several: list[Counted] = [kind, *(METRICS[name].counted for name in names)]
+        counted = dict.fromkeys(several)
+        if not self._has(kind):
+            return dict.fromkeys((*names, *(f"outcome_{what}" for what in counted)))
         return {name: defined(SCORES[name](self)) for name in names} | {
-            f"outcome_{kind}": _outcome(self.predicted, there)
+            f"outcome_{what}": self._outcome(what) for what in counted
         }
 
     def of_annotators(self) -> list[tuple[int, Row]]:
@@ -135,11 +140,20 @@ class ClassOfCase:
         return 2 * self.votes.astype(np.int32) > len(self.annotations)
 
     @cached_property
+    def staple(self) -> Bool[np.ndarray, "*spatial"] | None:
+        """None where too few annotated."""
+        few = len(self.annotations) < FEWEST_FOR_STAPLE
+        return None if few else self._of_class(self.consensus.staple)
+
+    @cached_property
     def region(self) -> Bool[np.ndarray, "*spatial"]:
         """Where calibration and uncertainty are measured. What follows is cut to it, once for all metrics."""
-        if self.protocol.region == "image":
-            return np.ones(self.votes.shape, bool)
-        return neighbourhood(self.predicted, self.votes > 0, margin=self.protocol.margin)
+        return self._near(self.votes > 0)
+
+    @cached_property
+    def truth_region(self) -> Bool[np.ndarray, "*spatial"]:
+        """Likewise, against the truth."""
+        return self._near(self.truth)
 
     @cached_property
     def near_probability(self) -> Float[np.ndarray, " N"]:
@@ -155,12 +169,21 @@ class ClassOfCase:
         votes, number = self.votes[self.region].astype(np.int64), len(self.annotations)
         return votes * (number - votes) / number**2
 
-    @cached_property
-    def near_uncertainty(self) -> Float[np.ndarray, " N"]:
+    def uncertainty(self, region: Bool[np.ndarray, "*spatial"]) -> Float[np.ndarray, " N"]:
+        """Of the voxels in a region."""
         if self.protocol.uncertainty == "written":
-            return self.prediction.written_uncertainty[self.region]
-        p, q = self.near_probability, 1 - self.near_probability
+            return self.prediction.written_uncertainty[region]
+        p = self.probability[region]
+        q = 1 - p
         return -(p * np.log2(np.where(p > 0, p, 1)) + q * np.log2(np.where(q > 0, q, 1)))
+
+    @cached_property
+    def uncertainty_auroc(self) -> float:
+        """NaN where no voxel is wrong, or all are, or the uncertainty is the same everywhere."""
+        doubt = self.uncertainty(self.truth_region)
+        if not doubt.size or doubt.min() == doubt.max():
+            return math.nan
+        return metrics.auroc(doubt, (self.predicted ^ self.truth)[self.truth_region])
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
@@ -173,11 +196,23 @@ class ClassOfCase:
     def _of_class(self, labels: Integer[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
         return of_class(labels, self.k, nested=self.prediction.nested)
 
-    def _there(self, kind: Against) -> Bool[np.ndarray, "*spatial"] | None:
-        """Where the class is by the truth, or by any annotation; None without them."""
-        if kind == "truth":
-            return None if self.sample.truth is None else self.truth
-        return self.votes > 0 if len(self.annotations) else None
+    def _near(self, there: Bool[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
+        if self.protocol.region == "image":
+            return np.ones(there.shape, bool)
+        return neighbourhood(self.predicted, there, margin=self.protocol.margin)
+
+    def _has(self, kind: Against) -> bool:
+        return self.sample.truth is not None if kind == "truth" else len(self.annotations) > 0
+
+    def _outcome(self, what: Counted) -> str | None:
+        """By the truth, any annotation, or a consensus; None without it."""
+        if what == "truth":
+            there = self.truth
+        elif what == "annotations":
+            there = self.votes > 0
+        else:
+            there = self.majority if what == "majority" else self.staple
+        return None if there is None else _outcome(self.predicted, there)
 
 
 def _soft(score: Callable[..., float]) -> Callable[[ClassOfCase], float]:
@@ -193,16 +228,21 @@ SCORES: dict[str, Callable[[ClassOfCase], float]] = {
     "hd95_mm": lambda c: c.surfaces.hd95_mm(c.protocol.missed),
     "assd_mm": lambda c: c.surfaces.assd_mm(c.protocol.missed),
     "surface_dice": lambda c: c.surfaces.surface_dice(c.protocol.tolerance_mm),
+    "ece_truth": lambda c: metrics.expected_calibration_error(
+        c.probability, c.truth, bins=c.protocol.bins, region=c.truth_region
+    ),
+    "uncertainty_auroc": lambda c: c.uncertainty_auroc,
     "soft_dice": _soft(metrics.soft_dice),
     "soft_iou": _soft(metrics.soft_iou),
-    "qubiq_score": _soft(metrics.soft_dice),
+    "qubiq_score": lambda c: metrics.qubiq_score(c.probability, c.annotations),
     "mean_dice": lambda c: metrics.mean_dice_over_annotators(c.predicted, c.annotations),
     "majority_dice": lambda c: metrics.dice(c.predicted, c.majority),
+    "staple_dice": lambda c: math.nan if c.staple is None else metrics.dice(c.predicted, c.staple),
     "ece": lambda c: metrics.expected_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
     "ace": lambda c: metrics.adaptive_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
     "brier": lambda c: metrics.brier_score(c.near_probability, c.near_mean),
     "nll": lambda c: metrics.negative_log_likelihood(c.near_probability, c.near_mean),
-    "ncc": lambda c: metrics.normalised_cross_correlation(c.near_uncertainty, c.near_variance),
+    "ncc": lambda c: metrics.normalised_cross_correlation(c.uncertainty(c.region), c.near_variance),
     **{name: lambda c, name=name: c.distribution[name] for name, metric in METRICS.items() if metric.part == "samples"},
 }
 """How every metric of a protocol is taken; its formula is in ``umanet.metrics``."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from umanet.evaluation.protocol import Against, Protocol
+from umanet.evaluation.protocol import METRICS, Against, Protocol
 from umanet.evaluation.scores import MEAN, OUTCOMES, Row, defined
 from umanet.metrics.interval import bootstrap_interval
 
@@ -17,7 +17,7 @@ def summarise(
 
     Of several classes the entry over all cases has the mean of the rows named ``MEAN``, but counts single classes.
     """
-    metrics = [(name, f"outcome_{kind}") for kind in kinds for name in protocol.metrics_against(kind)]
+    metrics = [(name, f"outcome_{METRICS[name].counted}") for kind in kinds for name in protocol.metrics_against(kind)]
     by_class = {name: [row for row in rows if row["class"] == name] for name in classes}
     single = [row for own in by_class.values() for row in own]
     means = [row for row in rows if row["class"] == MEAN] or single

@@ -16,9 +16,11 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 LEAST_P = 0.001
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", **{c: f"\\{c}" for c in "&%$#_{}"},
+    "↓": r"$\downarrow$", "<": "$<$", ">": "$>$", "|": "$|$", **{c: f"\\{c}" for c in "&%$#_{}"},
 }  # fmt: skip
-"""What LaTeX would take for a command."""
+"""What LaTeX would take for a command, or print as another letter."""
+MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+"""A hyphen that is one: before a number, and not within a name."""
 WORDS = re.compile(r"class$|metric$|method$|annotator$")
 """Columns of words stand to the left, numbers to the right."""
 
@@ -103,7 +105,7 @@ def p_value(value: float | None) -> str:
 
 def escaped(text: str) -> str:
     """For LaTeX."""
-    return "".join(SPECIAL.get(letter, letter) for letter in text)
+    return MINUS.sub("$-$", "".join(SPECIAL.get(letter, letter) for letter in text))
 
 
 def _about(protocol: Row) -> str:

@@ -58,7 +58,13 @@ def pairwise_dice(
 
 
 def mean_over_pairs(matrix: Float[np.ndarray, "R R"]) -> float:
-    """Mean over pairs of different annotators of a symmetric matrix, NaN left out; NaN where there is no pair."""
+    """``2 / (R (R - 1)) sum_{r < q} a_rq``: mean over pairs of different annotators of a symmetric matrix ``a``.
+
+    NaN is left out, as that of absent annotators, and their pairs do not count; NaN where there is no pair.
+
+    Reference: of ``pairwise_dice``, as in K. H. Zou et al., "Statistical Validation of Image Segmentation Quality Based
+        on a Spatial Overlap Index", Academic Radiology 11, 2004. DOI 10.1016/S1076-6332(03)00671-8
+    """
     values = matrix[np.triu_indices(len(matrix), k=1)]
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
@@ -192,8 +198,13 @@ def against_others(
 ) -> AgainstOthers:
     """Every annotator against the majority vote of the others in one case, ties to the lowest class.
 
-    NaN for who is absent, and for an annotator without others. Arguments and errors as for ``agreement_counts``;
-    for several cases, ``scores_of_confusion`` of the sum of ``confusion_with_others``.
+    Of class k, with ``c`` the voxels of the others' consensus and ``a`` those of the annotator: dice
+    ``2 |a & c| / (|a| + |c|)``, sensitivity ``|a & c| / |c|``, specificity ``|not a & not c| / |not c|`` and bias
+    ``|a| / |c|``. NaN for who is absent, and for an annotator without others. Arguments and errors as for
+    ``agreement_counts``; for several cases, ``scores_of_confusion`` of the sum of ``confusion_with_others``.
+
+    Reference: A. A. Taha, A. Hanbury, "Metrics for Evaluating 3D Medical Image Segmentation", BMC Medical Imaging 15,
+        2015. DOI 10.1186/s12880-015-0068-x
     """
     return scores_of_confusion(confusion_with_others(annotations, present, num_classes, region=region))
 

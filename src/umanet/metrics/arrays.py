@@ -46,6 +46,11 @@ def to_probability(values: Any, where: str = "the input of a metric") -> Float[n
         probability = probability.astype(np.float32)
     # Written so that NaN fails the comparison.
     if probability.size and not (probability.min() >= 0 and probability.max() <= 1):
+        if np.isnan(probability).any():
+            raise ImageError(
+                f"NaN found, probabilities in [0, 1] expected, in {where}. Look for what divides by zero, or write 0 "
+                "where the image says nothing."
+            )
         raise ImageError(
             f"Values from {probability.min():g} to {probability.max():g} found, probabilities in [0, 1] expected, "
             f"in {where}. Apply a softmax or sigmoid first."

@@ -128,8 +128,13 @@ def distribution_scores(
     """All of this file at the price of one: ``ged`` and ``ged_u`` (V- and U-statistic), ``dice_max_annotations``,
     ``dice_max_samples``, ``dice_match``, ``hm_iou``.
 
+    Formulas as for ``generalized_energy_distance`` (``statistic`` "v" and "u"), ``dice_max`` (``direction``
+    "annotations" and "samples"), ``dice_match`` and ``hungarian_matched_iou``.
+
     Raises:
         AnnotationError: No sample, no annotator present, or the arrays do not fit.
+
+    Reference: those of these functions.
     """
     dice, iou, number = _overlaps(samples, annotations, present)
     crossed = dice[:number, number:]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from umanet.errors import AnnotationError
+from umanet.errors import AnnotationError, ConfigError
 
 RESAMPLES = 1000
 FEWEST_PATIENTS = 6
@@ -67,6 +67,16 @@ def bootstrap_interval(
     return percentile_interval((drawn @ np.bincount(owner, weights=values)) / (drawn @ np.bincount(owner)))
 
 
+def require_seed(seed: int) -> None:
+    """Refuse a seed before there is anything to draw.
+
+    Raises:
+        ConfigError: It is negative.
+    """
+    if seed < 0:
+        raise ConfigError(f"A seed of {seed} found, 0 or more expected. Take another number.")
+
+
 def draw_patients(
     patients: Sequence[str], *, seed: int, resamples: int = RESAMPLES
 ) -> tuple[Int64[np.ndarray, "resamples patients"], Int64[np.ndarray, " cases"]]:
@@ -76,7 +86,11 @@ def draw_patients(
         patients: The patient of every case.
         seed: Of the draws.
         resamples: How many times all are drawn.
+
+    Raises:
+        ConfigError: A negative seed.
     """
+    require_seed(seed)
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     if not len(names):
         return np.zeros((resamples, 0), np.int64), np.zeros(0, np.int64)

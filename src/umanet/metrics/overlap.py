@@ -56,10 +56,15 @@ def iou(prediction: Bool[Any, "*spatial"], truth: Bool[Any, "*spatial"]) -> floa
 def dice_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
-    """``dice`` of every class of two label maps, background (index 0) included.
+    """``2 |A_k & B_k| / (|A_k| + |B_k|)`` for every class k of two label maps, background (index 0) included.
+
+    ``A_k`` are the voxels that the prediction gives to class k, ``B_k`` those of the truth. Both empty 1, one empty 0.
 
     Raises:
         AnnotationError: A label has no class, or the shapes differ.
+
+    Reference: as for ``dice``; by class, A. A. Taha, A. Hanbury, "Metrics for Evaluating 3D Medical Image
+        Segmentation", BMC Medical Imaging 15, 2015. DOI 10.1186/s12880-015-0068-x
     """
     return dice_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
@@ -67,7 +72,13 @@ def dice_per_class(
 def iou_per_class(
     prediction: Integer[Any, "*spatial"], truth: Integer[Any, "*spatial"], num_classes: int
 ) -> Float[np.ndarray, " K"]:
-    """``iou`` of every class of two label maps, background (index 0) included. Errors as for ``dice_per_class``."""
+    """``|A_k & B_k| / |A_k | B_k|`` for every class k of two label maps, background (index 0) included.
+
+    Both empty 1, one empty 0. Letters and errors as for ``dice_per_class``.
+
+    Reference: as for ``iou``; by class, A. A. Taha, A. Hanbury, "Metrics for Evaluating 3D Medical Image
+        Segmentation", BMC Medical Imaging 15, 2015. DOI 10.1186/s12880-015-0068-x
+    """
     return iou_of_sizes(*_class_sizes(prediction, truth, num_classes))
 
 
@@ -143,6 +154,8 @@ def mean_dice_over_annotators(
 
     Raises:
         AnnotationError: No annotator is present, or the arrays do not fit.
+
+    Reference: that of ``dice``; to take its mean over annotators needs none.
     """
     mask = to_mask(prediction)
     masks = annotations_present(annotations, present, mask.shape)

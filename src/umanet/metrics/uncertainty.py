@@ -48,7 +48,7 @@ def normalised_cross_correlation(
 
 
 def risk_coverage(
-    uncertainty: Shaped[Any, " N"], error: Shaped[Any, " N"]
+    uncertainty: Shaped[Any, "*cases"], error: Shaped[Any, "*errors"]
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """Coverage and risk, as the most uncertain of N cases are referred.
 
@@ -60,12 +60,18 @@ def risk_coverage(
         error: Of the prediction of the case, as ``1 - dice``, or whether it is wrong.
 
     Raises:
-        AnnotationError: NaN, an infinite error, or another number of errors than of uncertainties.
+        AnnotationError: NaN, an infinite error, another number of errors than of uncertainties, or more than one of
+            each per case.
 
     Reference: Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
         DOI 10.48550/arXiv.1705.08500
     """
     doubt, errors = to_numpy(uncertainty), to_numpy(error).astype(np.float64)
+    if doubt.ndim != 1 or errors.ndim != 1:
+        raise AnnotationError(
+            f"Uncertainties of shape {doubt.shape} and errors of shape {errors.shape} found, one number per case "
+            "expected. Take the mean over the voxels of each case."
+        )
     if doubt.shape != errors.shape:
         raise AnnotationError(
             f"{errors.size} errors and {doubt.size} uncertainties found, one of each per case expected. "
