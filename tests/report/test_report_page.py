@@ -75,6 +75,11 @@ def test_grades_of_a_run_that_never_doubted_are_said_to_mean_nothing(flat, tmp_p
     assert "mean nothing" not in text and "least reliable annotator" in text and "graded low</span>" in text
 
 
+def test_where_calibration_is_measured_is_said_whatever_it_is_measured_against(made):
+    caption = "Measured within 3 voxels of the prediction and of what it is compared with."
+    assert caption in made.page.text
+
+
 def test_the_slice_is_the_one_where_it_happens(made):
     assert (made.index.spatial_dims == 3) == bool(re.search(r"axial slice \d+ of 8", made.page.text))
 

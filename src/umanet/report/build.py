@@ -199,6 +199,7 @@ def _sure(scores: Scores) -> dict[str, Any]:
                    for name, targets in curves.items()},
         "left_out": len(curves) - len(shown),
         "label": label,
+        "margin": scores.margin,
     }  # fmt: skip
 
 

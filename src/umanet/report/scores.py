@@ -48,7 +48,7 @@ class Scores:
         left_out: Cases of the split that have nothing to compare with.
         evaluation: Of all others.
         metric: That the cases are ordered by.
-        curves: Class to target to reliability curve, over all cases.
+        curves: Class to target to reliability curve, over all cases, within ``margin`` voxels of prediction and target.
         uncertainty: Case to mean entropy about what is predicted.
         worst: Worst first.
     """
@@ -60,6 +60,7 @@ class Scores:
     curves: dict[str, dict[str, ReliabilityCurve]]
     uncertainty: dict[str, float]
     worst: list[WorstCase]
+    margin: int = MARGIN
 
     @property
     def reference(self) -> str:
