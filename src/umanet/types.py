@@ -6,6 +6,7 @@ included), ``R`` annotators, ``M`` drawn samples, ``F`` features, ``*spatial`` i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ class Case:
         truth: Label map of what is really there, only where it is known.
         patient: Splits never separate the cases of a patient.
         split: ``train``, ``validation``, ``test``, or None.
+        dates: When each annotator drew, where that is known.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Case:
     truth: Path | None = None
     patient: str = ""
     split: str | None = None
+    dates: Mapping[str, date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

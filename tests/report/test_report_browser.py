@@ -31,6 +31,27 @@ window.addEventListener("load", () => {
   seen.card = document.activeElement.className;
   press("o");
   seen.outlines = document.body.className;
+  press("n");
+  press("p");
+  seen.again = document.activeElement.textContent;
+  const cards = [...document.querySelectorAll(".card")];
+  const at = () => cards.indexOf(document.activeElement);
+  if (cards.length > 1) {
+    cards[0].focus();
+    seen.walk = ["ArrowRight", "ArrowLeft", "j", "k"].map((key) => (press(key), at())).join(" ");
+  }
+  const reason = document.querySelector('[data-filter="kinds"]');
+  if (reason) {
+    const option = reason.options[reason.options.length - 1];
+    reason.value = option.value;
+    reason.dispatchEvent(new Event("change"));
+    const left = [...document.querySelectorAll("#doubt-cards .card")].filter((card) => card.offsetParent);
+    seen.filtered = `${option.textContent} = ${left.length}`;
+    const fits = left.every((card) => card.dataset.kinds.split("|").includes(option.value));
+    seen.said = `${document.querySelector(".filters output").textContent}, ${fits}`;
+    reason.value = "";
+    reason.dispatchEvent(new Event("change"));
+  }
   const sorted = document.querySelector(".sortable thead th");
   const field = document.querySelector("[data-find]");
   if (field) {
@@ -72,6 +93,11 @@ def test_a_browser_shows_every_section_and_picture_and_fetches_nothing(made, tmp
     assert seen["charts"] == "true" and seen["wide"] == "0"
     assert seen["heading"] in SECTIONS.values() and "stop" in seen["card"] and seen["outlines"] == "no-outlines"
     assert (seen["sorted"], seen["found"]) == ("ascending", "0")
+    assert seen["again"] == seen["heading"] and seen["walk"] == "1 0 1 0"
+    if "filtered" in seen:
+        count = re.fullmatch(r".+ \((\d+)\) = (\d+)", seen["filtered"])
+        assert count is not None and count[1] == count[2] and int(count[1])
+        assert re.fullmatch(rf"{count[1]} of \d+ shown, true", seen["said"])
 
 
 @pytest.mark.slow

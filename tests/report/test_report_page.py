@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from datetime import date
 from importlib.resources import files
 
 import pytest
@@ -80,6 +81,20 @@ def test_where_calibration_is_measured_is_said_whatever_it_is_measured_against(m
     assert caption in made.page.text
 
 
+def test_distances_have_the_unit_in_which_they_were_measured(made):
+    text, scored = made.page.text, any(case.truth for case in made.index.cases)
+    assert ("HD95 (voxels)" in text) == ("No image says how large a voxel is:" in text) == scored
+    assert "(mm)" not in text
+
+
+def test_the_filter_counts_the_cards_that_it_shows(made):
+    counts = re.findall(r'<option value="([^"]+)">[^<]* \((\d+)\)</option>', made.page.text)
+    cards = [(attrs["data-kinds"] or "").split("|") for _, attrs in made.page.tags if "data-kinds" in attrs]
+    assert {kind: int(count) for kind, count in counts} == {
+        kind: sum(kind in card for card in cards) for card in cards for kind in card
+    }
+
+
 def test_the_slice_is_the_one_where_it_happens(made):
     assert (made.index.spatial_dims == 3) == bool(re.search(r"axial slice \d+ of 8", made.page.text))
 
@@ -137,6 +152,17 @@ def test_images_without_annotations_are_counted_and_the_network_is_held_to_its_o
     assert re.search(r'has itself a <a href="#good">Dice of [\d.]+</a>', text)
 
 
+def test_quality_over_time_is_shown_of_those_with_enough_dates_and_of_nobody_without(flat, tmp_path):
+    index = write_discs(tmp_path, SHAPES[2], train=6, validation=2)
+    dates = [date(2024, 1, 1 + 3 * number) for number in range(8)]
+    cases = [replace(case, dates={"anna": day, "carl": day}) for case, day in zip(index.cases, dates, strict=True)]
+    text = make(tmp_path, index.model_copy(update={"cases": tuple(cases)}), most_cases=0).report.read_text()
+    section = text.split("<h3>Quality over time</h3>")[1].split("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)</th>', section) == ["anna"]
+    assert "2024-01-01" in section and "2024-01-22" in section and section.count('<svg class="chart"') == 1
+    assert "Quality over time" not in flat.report.read_text()
+
+
 def test_another_data_set_is_said_to_be_one(flat, tmp_path):
     (flat.run / "data.sha256").write_text("0" * 64 + "\n")
     build_report(load_model(flat.run, grading=True), flat.index, flat.run, tmp_path / "other.html", most_cases=0)
@@ -184,6 +210,12 @@ def test_bad_input_is_a_line(flat, tmp_path, capsys, change, said):
     message = capsys.readouterr().err
     assert said in message and message.count("\n") == 1
     assert not out.exists() or out.read_text() == "mine"
+
+
+def test_an_empty_split_is_refused(flat, tmp_path, capsys):
+    assert main(["report", str(flat.run), "-o", str(tmp_path / "r.html"), "--split", "test"]) == 2
+    assert "No case found in split 'test' of 'discs'. Report on another split." in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_a_report_is_not_overwritten(flat):
