@@ -27,13 +27,13 @@ window.addEventListener("load", () => {
   seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   press("n");
   seen.heading = document.activeElement.textContent;
+  press("n");
+  press("p");
+  seen.again = document.activeElement.textContent;
   press("j");
   seen.card = document.activeElement.className;
   press("o");
   seen.outlines = document.body.className;
-  press("n");
-  press("p");
-  seen.again = document.activeElement.textContent;
   const cards = [...document.querySelectorAll(".card")];
   const at = () => cards.indexOf(document.activeElement);
   if (cards.length > 1) {
@@ -66,16 +66,20 @@ window.addEventListener("load", () => {
 </script>"""
 
 
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((found for name in names if (found := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"No browser to look with: none of {', '.join(names)} found on the PATH.")
+    return found
+
+
 def browse(text, folder, width=1280):
     """What the probe saw of a page, by name."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"No browser to look with: none of {', '.join(names)} found on the PATH.")
     page = folder / "probed.html"
     page.write_text(text.replace("<head>", "<head>" + PROBE, 1), encoding="utf-8")
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
+        [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
          f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -121,3 +125,20 @@ def test_what_a_page_would_fetch_or_fail_to_show_is_seen(flat, tmp_path):
     assert seen["images"].endswith("1 failed") and seen["asked"].endswith("2 refused")
     free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace("</main>", worse + "</main>")
     assert not browse(free, tmp_path)["asked"].startswith("0 fetched")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [120, 150, 180])
+def test_no_printed_page_ends_with_a_bare_heading(flat, tmp_path, room):
+    if shutil.which("pdftotext") is None:
+        pytest.skip("No pdftotext to look into a PDF with.")
+    text = flat.report.read_text(encoding="utf-8")
+    before = f'<div style="height: {room}mm; break-before: page"></div><section id="sure"'
+    page, printed = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(text.replace('<section id="sure"', before, 1), encoding="utf-8")
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri()]  # fmt: skip
+    subprocess.run(command, capture_output=True, timeout=300, check=True)
+    done = subprocess.run(["pdftotext", "-layout", str(printed), "-"], capture_output=True, text=True, check=True)
+    pages = [one.strip().splitlines() for one in done.stdout.split("\f") if one.strip()]
+    assert len(pages) > 3 and not {lines[-1].strip() for lines in pages} & set(SECTIONS.values())
