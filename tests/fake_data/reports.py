@@ -78,6 +78,13 @@ def two_classes(folder: Path, shape: tuple[int, ...]) -> DatasetIndex:
     return index.model_copy(update={"classes": classes, "cases": tuple(cases)})
 
 
+def truth_only(folder: Path) -> DatasetIndex:
+    """Discs with annotators in training, and nothing but the truth where the run is scored."""
+    index = write_discs(folder, SHAPES[2], train=3, validation=2)
+    cases = (case if case.split == "train" else replace(case, annotations={}, split="test") for case in index.cases)
+    return index.model_copy(update={"cases": tuple(cases)})
+
+
 def make(folder: Path, index: DatasetIndex, method: str = "uma-net", **options) -> Made:
     run, config = folder / "run", tiny_config(method)
     run.mkdir()
@@ -100,4 +107,5 @@ KINDS = {
     "classes": lambda folder: make(folder, two_classes(folder, SHAPES[3])),
     "anonymous": lambda folder: make(folder, write_discs(folder, SHAPES[2], train=2, validation=1, identified=False)),
     "fused": lambda folder: make(folder, write_discs(folder, SHAPES[2], train=2, validation=1), "majority"),
+    "truth": lambda folder: make(folder, truth_only(folder)),
 }

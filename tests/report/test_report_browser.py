@@ -27,10 +27,29 @@ window.addEventListener("load", () => {
   seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   press("n");
   seen.heading = document.activeElement.textContent;
+  press("n");
+  press("p");
+  seen.again = document.activeElement.textContent;
   press("j");
   seen.card = document.activeElement.className;
   press("o");
   seen.outlines = document.body.className;
+  const stops = [...document.querySelectorAll(".stop")].filter((one) => one.offsetParent);
+  stops[2].focus();
+  const at = () => stops.indexOf(document.activeElement);
+  seen.walk = ["ArrowRight", "ArrowLeft", "j", "k"].map((key) => (press(key), at())).join(" ");
+  const reason = document.querySelector('[data-filter="kinds"]');
+  if (reason) {
+    const option = reason.options[reason.options.length - 1];
+    reason.value = option.value;
+    reason.dispatchEvent(new Event("change"));
+    const left = [...document.querySelectorAll("#doubt-cards .card")].filter((card) => card.offsetParent);
+    seen.filtered = `${option.textContent} = ${left.length}`;
+    const fits = left.every((card) => card.dataset.kinds.split("|").includes(option.value));
+    seen.said = `${document.querySelector(".filters output").textContent}, ${fits}`;
+    reason.value = "";
+    reason.dispatchEvent(new Event("change"));
+  }
   const sorted = document.querySelector(".sortable thead th");
   const field = document.querySelector("[data-find]");
   if (field) {
@@ -45,16 +64,20 @@ window.addEventListener("load", () => {
 </script>"""
 
 
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((found for name in names if (found := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"No browser to look with: none of {', '.join(names)} found on the PATH.")
+    return found
+
+
 def browse(text, folder, width=1280):
     """What the probe saw of a page, by name."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"No browser to look with: none of {', '.join(names)} found on the PATH.")
     page = folder / "probed.html"
     page.write_text(text.replace("<head>", "<head>" + PROBE, 1), encoding="utf-8")
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
+        [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
          f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
@@ -72,6 +95,11 @@ def test_a_browser_shows_every_section_and_picture_and_fetches_nothing(made, tmp
     assert seen["charts"] == "true" and seen["wide"] == "0"
     assert seen["heading"] in SECTIONS.values() and "stop" in seen["card"] and seen["outlines"] == "no-outlines"
     assert (seen["sorted"], seen["found"]) == ("ascending", "0")
+    assert seen["again"] == seen["heading"] and seen["walk"] == "3 2 3 2"
+    if "filtered" in seen:
+        count = re.fullmatch(r".+ \((\d+)\) = (\d+)", seen["filtered"])
+        assert count is not None and count[1] == count[2] and int(count[1])
+        assert re.fullmatch(rf"{count[1]} of \d+ shown, true", seen["said"])
 
 
 @pytest.mark.slow
@@ -95,3 +123,20 @@ def test_what_a_page_would_fetch_or_fail_to_show_is_seen(flat, tmp_path):
     assert seen["images"].endswith("1 failed") and seen["asked"].endswith("2 refused")
     free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace("</main>", worse + "</main>")
     assert not browse(free, tmp_path)["asked"].startswith("0 fetched")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [120, 150, 180])
+def test_no_printed_page_ends_with_a_bare_heading(flat, tmp_path, room):
+    if shutil.which("pdftotext") is None:
+        pytest.skip("No pdftotext to look into a PDF with.")
+    text = flat.report.read_text(encoding="utf-8")
+    before = f'<div style="height: {room}mm; break-before: page"></div><section id="sure"'
+    page, printed = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(text.replace('<section id="sure"', before, 1), encoding="utf-8")
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri()]  # fmt: skip
+    subprocess.run(command, capture_output=True, timeout=300, check=True)
+    done = subprocess.run(["pdftotext", "-layout", str(printed), "-"], capture_output=True, text=True, check=True)
+    pages = [one.strip().splitlines() for one in done.stdout.split("\f") if one.strip()]
+    assert len(pages) > 3 and not {lines[-1].strip() for lines in pages} & set(SECTIONS.values())

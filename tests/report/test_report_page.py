@@ -3,17 +3,20 @@
 import re
 import shutil
 from dataclasses import replace
+from datetime import date
 from importlib.resources import files
 
+import numpy as np
 import pytest
 
-from fake_data.discs import write_discs
+from fake_data.discs import write_array, write_discs
 from fake_data.reports import KINDS, SHAPES, Page, make
 from umanet.cli import main
 from umanet.errors import OutputError
 from umanet.inference.model_file import load_model
-from umanet.report import build_report
-from umanet.report.build import SECTIONS
+from umanet.report import annotators, build_report, doubts, scores
+from umanet.report.build import MOST_CASES, SECTIONS
+from umanet.report.pictures import SIDE
 
 NASTY = '<script>alert("x")</script> & <b>'
 
@@ -75,6 +78,25 @@ def test_grades_of_a_run_that_never_doubted_are_said_to_mean_nothing(flat, tmp_p
     assert "mean nothing" not in text and "least reliable annotator" in text and "graded low</span>" in text
 
 
+def test_where_calibration_is_measured_is_said_whatever_it_is_measured_against(made):
+    caption = "Measured within 3 voxels of the prediction and of what it is compared with."
+    assert caption in made.page.text
+
+
+def test_distances_have_the_unit_in_which_they_were_measured(made):
+    text, scored = made.page.text, any(case.truth for case in made.index.cases)
+    assert ("HD95 (voxels)" in text) == ("No image says how large a voxel is:" in text) == scored
+    assert "(mm)" not in text
+
+
+def test_the_filter_counts_the_cards_that_it_shows(made):
+    counts = re.findall(r'<option value="([^"]+)">[^<]* \((\d+)\)</option>', made.page.text)
+    cards = [(attrs["data-kinds"] or "").split("|") for _, attrs in made.page.tags if "data-kinds" in attrs]
+    assert {kind: int(count) for kind, count in counts} == {
+        kind: sum(kind in card for card in cards) for card in cards for kind in card
+    }
+
+
 def test_the_slice_is_the_one_where_it_happens(made):
     assert (made.index.spatial_dims == 3) == bool(re.search(r"axial slice \d+ of 8", made.page.text))
 
@@ -102,15 +124,22 @@ def test_fewer_pictures_leave_the_tables_whole(flat, tmp_path):
     assert table.count("<tr>") == annotations(flat.index) + 1
 
 
-def test_a_case_costs_little(flat, tmp_path):
-    """500 cases of six annotations stay under 30 MB: 60 cards, 36 other pictures, and the rows of tables."""
-    model = load_model(flat.run, grading=True)
-    build_report(model, flat.index, flat.run, tmp_path / "bare.html", most_cases=0)
-    bare, whole = (path.stat().st_size for path in (tmp_path / "bare.html", flat.report))
-    rows = annotations(flat.index)
-    assert bare < 150_000
-    assert (whole - bare) / rows * 60 + bare * 500 / len(flat.index.cases) < 30e6
-    assert max(map(len, re.findall(r'src="(data:[^"]+)"', flat.report.read_text()))) < 40_000
+def test_500_cases_stay_small(tmp_path):
+    """Noise costs most as WebP. Pictures are as many as there are cards, all else grows with the annotations."""
+    shape, rng = (SIDE, SIDE), np.random.default_rng(0)
+    index = write_discs(tmp_path, shape, train=3, validation=3)
+    for case in index.cases:
+        write_array(case.image[0].parent, case.id, rng.integers(0, 256, shape))
+    made = make(tmp_path, index, most_cases=2)
+    sources = [attrs["src"] or "" for tag, attrs in made.page.tags if tag == "img"]
+    paths = sum(len(attrs["d"] or "") for tag, attrs in made.page.tags if tag == "path")
+    assert len(sources) == 2 * 2 + 3 * 2
+    rows = sum(map(len, re.findall(r"<tr>.*?</tr>|<use [^>]*>", made.page.text, re.DOTALL)))
+    fixed = len(made.page.text) - sum(map(len, sources)) - paths - rows
+    pictures = 2 * MOST_CASES + scores.MOST_WORST + annotators.MOST_WORST + doubts.MOST_IMAGES
+    picture = max(map(len, sources)) + paths / len(sources)
+    whole = fixed + pictures * picture + 500 * 6 * rows / annotations(index)
+    assert whole < 30e6
 
 
 def test_only_the_split_that_is_asked_for_is_looked_at(flat, tmp_path):
@@ -130,6 +159,17 @@ def test_images_without_annotations_are_counted_and_the_network_is_held_to_its_o
     assert "1 more case is left out:" in text
     assert "more image" not in flat.report.read_text() and "cases are left out" not in flat.report.read_text()
     assert re.search(r'has itself a <a href="#good">Dice of [\d.]+</a>', text)
+
+
+def test_quality_over_time_is_shown_of_those_with_enough_dates_and_of_nobody_without(flat, tmp_path):
+    index = write_discs(tmp_path, SHAPES[2], train=6, validation=2)
+    dates = [date(2024, 1, 1 + 3 * number) for number in range(8)]
+    cases = [replace(case, dates={"anna": day, "carl": day}) for case, day in zip(index.cases, dates, strict=True)]
+    text = make(tmp_path, index.model_copy(update={"cases": tuple(cases)}), most_cases=0).report.read_text()
+    section = text.split("<h3>Quality over time</h3>")[1].split("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)</th>', section) == ["anna"]
+    assert "2024-01-01" in section and "2024-01-22" in section and section.count('<svg class="chart"') == 1
+    assert "Quality over time" not in flat.report.read_text()
 
 
 def test_another_data_set_is_said_to_be_one(flat, tmp_path):
@@ -179,6 +219,12 @@ def test_bad_input_is_a_line(flat, tmp_path, capsys, change, said):
     message = capsys.readouterr().err
     assert said in message and message.count("\n") == 1
     assert not out.exists() or out.read_text() == "mine"
+
+
+def test_an_empty_split_is_refused(flat, tmp_path, capsys):
+    assert main(["report", str(flat.run), "-o", str(tmp_path / "r.html"), "--split", "test"]) == 2
+    assert "No case found in split 'test' of 'discs'. Report on another split." in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_a_report_is_not_overwritten(flat):

@@ -59,9 +59,9 @@ class Table:
 
 def scores_table(evaluation: Evaluation, layout: Layout = "table") -> Table:
     """A row per class and metric; of several classes their mean first."""
-    unit = _unit(evaluation.protocol)
-    return Table(f"{_about(evaluation.protocol)}: means with {_over(layout)}", [
-        {"class": row["class"], **_metric(row["metric"], unit, layout), **_mean(row, layout), **_counts(row)}
+    said = evaluation.protocol
+    return Table(f"{_about(said)}: means with {_over(layout)}", [
+        {"class": row["class"], **_metric(row["metric"], said, layout), **_mean(row, layout), **_counts(row)}
         for row in evaluation.summary_rows()
     ])  # fmt: skip
 
@@ -78,10 +78,10 @@ def differences_table(comparison: Comparison, layout: Layout = "table") -> Table
     """A row per class, metric and method. Where there is no p, it says why."""
     said = comparison.protocol
     corrected = said["correction"]["name"] != "none" and len(said["methods"]) > 1
-    about, unit = said["evaluation"], _unit(said["evaluation"])
+    about = said["evaluation"]
     rows = []
     for row in comparison.rows:
-        cells = {"class": row["class"], **_metric(row["metric"], unit, layout), "method": row["method"]}
+        cells = {"class": row["class"], **_metric(row["metric"], about, layout), "method": row["method"]}
         cells["baseline"] = number(row["baseline_mean"], DIGITS[layout])
         cells["mean"] = number(row["mean"], DIGITS[layout])
         cells |= _interval("difference", row, layout, sign="+")
@@ -90,6 +90,12 @@ def differences_table(comparison: Comparison, layout: Layout = "table") -> Table
             cells["p (Holm)"] = p_value(row["p_corrected"])
         rows.append(cells | {"cases": str(row["cases"]), "undefined": str(row["undefined"])})
     return Table(f"{_about(about)}: differences to {said['baseline']}, with {_over(layout)}", rows)
+
+
+def metric_title(name: str, protocol: Row) -> str:
+    """A metric in words; distances in the unit in which the protocol says that they were measured."""
+    unit = protocol.get("distances", {}).get("unit", "mm")
+    return METRICS[name].title.replace("(mm)", f"({unit})")
 
 
 def number(value: float | None, digits: int, sign: str = "") -> str:
@@ -116,14 +122,9 @@ def _over(layout: Layout) -> str:
     return "95 % intervals over patients" if layout == "table" else "95 % bootstrap intervals over patients"
 
 
-def _unit(protocol: Row) -> str:
-    return protocol.get("distances", {}).get("unit", "mm")
-
-
-def _metric(name: str, unit: str, layout: Layout) -> dict[str, str]:
+def _metric(name: str, protocol: Row, layout: Layout) -> dict[str, str]:
     """On a terminal the name that JSON has; to paste, words."""
-    metric = METRICS[name]
-    title = f"{metric.title.replace('(mm)', f'({unit})')} {ARROWS[metric.better]}"
+    title = f"{metric_title(name, protocol)} {ARROWS[METRICS[name].better]}"
     return {"metric": name if layout == "table" else title}
 
 

@@ -9,21 +9,31 @@ from markupsafe import Markup
 
 from umanet.agreement import ALL, ANONYMOUS, MARGIN, Agreement
 from umanet.data.index import DatasetIndex
+from umanet.errors import DatasetError
 from umanet.evaluation import METRICS
+from umanet.evaluation.table import metric_title, p_value
 from umanet.grading import blindness
 from umanet.inference.model_file import Model
 from umanet.methods import GradesAnnotations
 from umanet.metrics.uncertainty import risk_coverage
 from umanet.report.annotators import MOST_WORST, classes_of, find_agreement, habit, matrices, worst_cases
-from umanet.report.charts import curve_chart, lines_chart, ratio_chart, reliability_chart, risk_chart, strip_chart
+from umanet.report.charts import (
+    curve_chart,
+    drift_chart,
+    lines_chart,
+    ratio_chart,
+    reliability_chart,
+    risk_chart,
+    strip_chart,
+)
 from umanet.report.doubts import Doubts, find_doubts
+from umanet.report.drift import NEAREST, Drift, find_drift
 from umanet.report.page import refuse_existing, write_page
 from umanet.report.pictures import styles_of
 from umanet.report.record import Learned, find_agreement_record, find_learned, find_record, settings_text
 from umanet.report.scores import Scores, find_scores, scored_split
 
 MOST_CASES = 60
-METRIC_NAMES = {name: metric.title for name, metric in METRICS.items()}
 SECTIONS = {
     "learned": "What was learned",
     "good": "How good",
@@ -70,8 +80,11 @@ def build_report(
     Raises:
         OutputError: ``output`` exists, or cannot be written.
         TaskError: The data set is of another task than the model.
+        DatasetError: The split is empty.
     """
     refuse_existing(output)
+    if not index.select(split):
+        raise DatasetError(f"No case found in split {split!r} of {index.name!r}. Report on another split.")
     stages = _Stages(index, split, progress, grades=isinstance(model.method, GradesAnnotations))
     doubts = None
     if isinstance(model.method, GradesAnnotations):
@@ -164,27 +177,29 @@ def _learned(learned: Learned, index: DatasetIndex) -> dict[str, Any]:
 
 
 def _scores(scores: Scores | None) -> dict[str, Any]:
-    values: dict[str, Any] = {"scores": scores, "metric_names": METRIC_NAMES, "strips": [], "sure": None}
+    values: dict[str, Any] = {"scores": scores, "strips": [], "sure": None}
     if scores is None:
         return values
     evaluation, metric = scores.evaluation, scores.metric
+    title = metric_title(metric, evaluation.protocol)
     groups = {name: [row[metric] for row in evaluation.cases if row["class"] == name and row[metric] is not None]
               for name in evaluation.classes}  # fmt: skip
-    label = f"{METRIC_NAMES[metric]} of each case against the {scores.reference if metric == 'dice' else 'annotations'}"
+    label = f"{title} of each case against the {scores.reference if metric == 'dice' else 'annotations'}"
     means = {name: table[metric] for name, table in evaluation.classes.items()}
-    alt = f"{METRIC_NAMES[metric]} of every case, by class"
+    alt = f"{title} of every case, by class"
     return values | {
+        "metric_names": {name: metric_title(name, evaluation.protocol) for name in METRICS},
         "strips": [Markup(strip_chart(groups, label, alt, means=means))],
-        "sure": _sure(scores),
+        "sure": _sure(scores, title),
     }
 
 
-def _sure(scores: Scores) -> dict[str, Any]:
+def _sure(scores: Scores, title: str) -> dict[str, Any]:
     ordered = scores.ordered
     error = np.array([1 - row[scores.metric] for row in ordered])
     coverage, risk = risk_coverage(np.array([scores.uncertainty[row["case"]] for row in ordered]), error)
     _, ideal = risk_coverage(error, error)
-    label = f"mean of 1 − {METRIC_NAMES[scores.metric]}"
+    label = f"mean of 1 − {title}"
     curves = {name: targets for name, targets in scores.curves.items() if targets}
     shown = dict(list(curves.items())[:MOST_PANELS])
     half = max(len(risk) // 2 - 1, 0)
@@ -199,11 +214,12 @@ def _sure(scores: Scores) -> dict[str, Any]:
                    for name, targets in curves.items()},
         "left_out": len(curves) - len(shown),
         "label": label,
+        "margin": scores.margin,
     }  # fmt: skip
 
 
 def _doubts(doubts: Doubts | None, index: DatasetIndex) -> dict[str, Any]:
-    chart = ""
+    chart, drifts = "", list[Drift]()
     if doubts is not None:
         table, identified = doubts.table, index.annotators_are_identified
         groups = {name: table[table.annotator == name].quality.tolist() for name in index.annotators}
@@ -211,7 +227,12 @@ def _doubts(doubts: Doubts | None, index: DatasetIndex) -> dict[str, Any]:
         shown = ordered if identified else {"all annotations": table.quality.tolist()}
         alt = "Quality of every annotation" + (", by annotator" if identified else "")
         chart = strip_chart({name: values for name, values in shown.items() if values}, "quality", alt, means={})
-    return {"doubts": doubts, "quality_chart": Markup(chart), "styles": styles_of(index.annotators)}
+        drifts = find_drift(table, index)
+    over_time = drift_chart(drifts, "quality", "Quality of every dated annotation over time") if drifts else ""
+    return {
+        "doubts": doubts, "quality_chart": Markup(chart), "styles": styles_of(index.annotators),
+        "drifts": drifts, "drift_chart": Markup(over_time), "nearest": NEAREST, "p_value": p_value,
+    }  # fmt: skip
 
 
 def annotator_values(agreement: Agreement | None, why_not: str, index: DatasetIndex, most_cases: int) -> dict[str, Any]:

@@ -10,7 +10,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+
+from umanet.report.drift import Drift
 
 # Okabe and Ito's colours, which colour-blind people tell apart (yellow is too light on white); with patterns and
 # marks besides, so that nothing depends on them.
@@ -27,6 +30,7 @@ STYLE: Any = {
 RATIOS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1, 1.25, 1.6, 2, 3, 5, 10, 20)
 """Where the axis of ratios is labelled."""
 LEAST_RATIO = 0.02
+DRIFT_COLUMNS = 3
 MOST_POINTS = 4000
 """Above this, the points of a strip are a sample: more ink shows no more."""
 
@@ -154,6 +158,26 @@ def ratio_chart(groups: Mapping[str, Mapping[str, Any]], label: str, alt: str) -
         axes.grid(visible=False, axis="y")
         if len(series) > 1:
             axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return done[0]
+
+
+def drift_chart(drifts: Sequence[Drift], label: str, alt: str) -> str:
+    """A panel per annotator: annotations by day, and the median of those nearest in time."""
+    columns = min(len(drifts), DRIFT_COLUMNS)
+    rows = -(-len(drifts) // columns)
+    with chart(7.4, 0.4 + 1.7 * rows, alt) as (figure, done):
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, drift in zip(panels.flat, drifts, strict=False):
+            axes.plot(date2num(drift.days), drift.quality, "o", color=INK, ms=2.8, alpha=0.45, mew=0)
+            days, medians = drift.medians
+            axes.plot(date2num(days), medians, **style_of(0))
+            axes.set_title(drift.annotator)
+            locator = AutoDateLocator(maxticks=5)
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        for axes in panels.flat[len(drifts) :]:
+            axes.set_visible(False)
+        figure.supylabel(label, fontsize=9.5)
     return done[0]
 
 

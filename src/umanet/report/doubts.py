@@ -26,7 +26,7 @@ from umanet.report.pictures import (
     picture_of_annotations,
     styles_of,
 )
-from umanet.report.reasons import Reason, find_reasons
+from umanet.report.reasons import Grid, Reason, find_reasons, sizes
 from umanet.report.view import View, find_view
 
 Progress = Callable[[int, int], None]
@@ -47,6 +47,14 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Empty:
+    """An annotation without anything where the consensus has something: ``lacks`` says what, class by class."""
+
+    row: dict[str, Any]
+    lacks: str
+
+
+@dataclass(frozen=True)
 class ImageCard:
     """An image of low quality, and the quality of each of its annotations."""
 
@@ -61,10 +69,15 @@ class ImageCard:
 
 @dataclass(frozen=True)
 class Doubts:
-    """What grading found. ``table`` is that of ``quality.csv``, ``ranking`` the annotators from best to worst."""
+    """What grading found. ``table`` is that of ``quality.csv``, ``ranking`` the annotators from best to worst.
+
+    ``empties`` have no card: they are many where objects are small, look all alike, and would crowd out what can be
+    seen.
+    """
 
     table: pd.DataFrame
     ranking: list[dict[str, Any]]
+    empties: list[Empty]
     cards: list[Card]
     images: list[ImageCard]
 
@@ -74,8 +87,9 @@ class Doubts:
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How often a reason is the first of a card."""
-        return dict(Counter(card.reasons[0].kind for card in self.cards).most_common())
+        """How many cards have a reason of this kind, be it not the gravest."""
+        each = (dict.fromkeys(reason.kind for reason in card.reasons) for card in self.cards)
+        return dict(Counter(kind for kinds in each for kind in kinds).most_common())
 
     @property
     def cases(self) -> pd.DataFrame:
@@ -122,19 +136,24 @@ def find_doubts(
     model = for_annotators(model, index)
     total = sum(bool(case.annotations) for case in index.select(split))
     rows: list[dict[str, Any]] = []
+    empties: list[Empty] = []
     cards, images = Lowest[Card](most_cards), Lowest[ImageCard](min(MOST_IMAGES, most_cards))
     for done, graded in enumerate(graded_cases(model, index, split), start=1):
         own = annotation_rows(graded, index.annotators)
         drawing = _Drawing(graded, index)
         for row in own:
-            cards.offer(row["quality"], lambda row=row, drawing=drawing: drawing.card(row))
+            if row["empty"] and drawing.consensus.any():
+                empties.append(Empty(row, drawing.sizes))
+            else:
+                cards.offer(row["quality"], lambda row=row, drawing=drawing: drawing.card(row))
         images.offer(own[0]["image_quality"], lambda own=own, drawing=drawing: drawing.image_card(own))
         rows += own
         progress(done, total)
     if not rows:
         return None
     table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
-    return Doubts(table, rank_annotators(table, model.method, index), cards.items, images.items)
+    empties.sort(key=lambda one: (one.row["quality"], one.row["case"], one.row["annotator"]))
+    return Doubts(table, rank_annotators(table, model.method, index), empties, cards.items, images.items)
 
 
 class _Drawing:
@@ -150,6 +169,13 @@ class _Drawing:
     @cached_property
     def consensus(self) -> UInt8[np.ndarray, "*spatial"]:
         return self.graded.grades.consensus[0].argmax(0).numpy().astype(np.uint8)
+
+    @cached_property
+    def sizes(self) -> str:
+        """Of what the consensus has."""
+        geometry = self.graded.sample.geometry
+        grid = Grid(tuple(geometry.spacing), geometry.spacing_is_known)
+        return sizes(self.consensus, self.index.task.classes, grid)
 
     def card(self, row: dict[str, Any]) -> Card:
         sample, number = self.graded.sample, self.index.annotators.index(row["annotator"])

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from scipy import ndimage
+from scipy import fft, ndimage
 
 Kind = Literal[
     "empty", "missed object", "extra object", "other class", "over-segmentation", "under-segmentation", "shift",
@@ -103,6 +103,13 @@ def find_reasons(
     return sorted(reasons, key=lambda reason: -reason.weight)
 
 
+def sizes(labels: UInt8[np.ndarray, "*spatial"], classes: Sequence[str], grid: Grid) -> str:
+    """Area or volume of every class that is there; with its name where there are several classes."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    names = [f"{name} " if len(classes) > 2 else "" for name in classes]
+    return ", ".join(names[k] + grid.size(int(counts[k])) for k in range(1, len(classes)) if counts[k])
+
+
 def _empty(consensus: UInt8[np.ndarray, "*spatial"], grid: Grid) -> Reason:
     there = int((consensus > 0).sum())
     rest = f"the consensus has {grid.size(there)}" if there else "the consensus is empty as well"
@@ -134,11 +141,11 @@ def _of_class(
 def _moved_back(
     drawn: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"], grid: Grid
 ) -> tuple[list[Reason], Bool[np.ndarray, "*more"], Bool[np.ndarray, "*more"]]:
-    """Whether the annotation is shifted, and both masks as if it were not (with room around them)."""
-    room = [(side // 2 + 1,) * 2 for side in drawn.shape]
-    drawn, agreed = np.pad(drawn, room), np.pad(agreed, room)
-    overlap = np.fft.fftn(agreed) * np.conj(np.fft.fftn(drawn))
-    overlap = np.rint(np.fft.ifftn(overlap).real)
+    """Whether the annotation is shifted, and both masks as if it were not, in the box around them."""
+    around = [_around(side) for side in drawn.shape]
+    drawn, agreed = np.pad(drawn, around), np.pad(agreed, around)
+    overlap = np.fft.rfftn(agreed) * np.conj(np.fft.rfftn(drawn))
+    overlap = np.rint(np.fft.irfftn(overlap, s=drawn.shape, axes=range(drawn.ndim)))
     best = np.argwhere(overlap >= 0.99 * overlap.max())
     sides = np.array(drawn.shape)
     steps = (best + sides // 2) % sides - sides // 2
@@ -147,9 +154,24 @@ def _moved_back(
     gain = float((overlap[tuple(step)] - overlap.flat[0]) / min(drawn.sum(), agreed.sum()))
     radius = grid.radius(agreed.sum() / _count(agreed))
     if gain < GAIN or not OFFSET <= distance / radius <= FURTHEST:
-        return [], drawn, agreed
+        return [], *_boxed(drawn, agreed)
     text = f"all of it lies {grid.length(distance)} off, {distance / radius:.1f} radii"
-    return [Reason("shift", text, gain)], np.roll(drawn, tuple(step), tuple(range(drawn.ndim))), agreed
+    return [Reason("shift", text, gain)], *_boxed(np.roll(drawn, tuple(step), tuple(range(drawn.ndim))), agreed)
+
+
+def _around(side: int) -> tuple[int, int]:
+    """Room before and after, for a shift by half the side either way, to a length that is quick to transform."""
+    before = side // 2 + 1
+    quick = fft.next_fast_len(side + 2 * before, real=True)
+    return before, int(quick) - side - before  # type: ignore[arg-type]  # SciPy stubs
+
+
+def _boxed(
+    drawn: Bool[np.ndarray, "*spatial"], agreed: Bool[np.ndarray, "*spatial"]
+) -> tuple[Bool[np.ndarray, "*box"], Bool[np.ndarray, "*box"]]:
+    """Without the room that neither needs."""
+    box = _box(drawn | agreed)
+    return drawn[box], agreed[box]
 
 
 def _of_objects_apart(

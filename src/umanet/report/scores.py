@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from umanet.data.images import read_case, read_labels, read_map
 from umanet.data.index import DatasetIndex
 from umanet.evaluation import MARGIN, MEAN, Evaluation, evaluate
+from umanet.evaluation.table import metric_title
 from umanet.fusion import majority_vote
 from umanet.inference.model_file import Model
 from umanet.inference.predict import predict, samples_of_index
@@ -48,7 +49,7 @@ class Scores:
         left_out: Cases of the split that have nothing to compare with.
         evaluation: Of all others.
         metric: That the cases are ordered by.
-        curves: Class to target to reliability curve, over all cases.
+        curves: Class to target to reliability curve, over all cases, within ``margin`` voxels of prediction and target.
         uncertainty: Case to mean entropy about what is predicted.
         worst: Worst first.
     """
@@ -60,10 +61,25 @@ class Scores:
     curves: dict[str, dict[str, ReliabilityCurve]]
     uncertainty: dict[str, float]
     worst: list[WorstCase]
+    margin: int = MARGIN
 
     @property
     def reference(self) -> str:
         return "truth" if self.metric == "dice" else "majority of the annotations"
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the table of scores does not say of itself."""
+        said, lines = self.evaluation.protocol, []
+        without = said.get("distances", {}).get("cases_without_spacing", 0)
+        if without == said["cases"]:
+            lines.append("No image says how large a voxel is: distances are in voxels.")
+        elif without:
+            lines.append(f"{without} of {said['cases']} images do not say how large a voxel is: there it is 1 mm.")
+        nothing = [metric_title(name, said) for name, entry in self.evaluation.summary.items() if not entry["cases"]]
+        if nothing:
+            lines.append(f"Undefined in every case, as with one annotator: {', '.join(nothing)}.")
+        return lines
 
     @property
     def ordered(self) -> list[dict[str, Any]]:
