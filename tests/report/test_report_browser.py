@@ -38,6 +38,11 @@ window.addEventListener("load", () => {
   stops[2].focus();
   const at = () => stops.indexOf(document.activeElement);
   seen.walk = ["ArrowRight", "ArrowLeft", "j", "k"].map((key) => (press(key), at())).join(" ");
+  // Whoever has scrolled away from the focus goes on from what is in view.
+  stops[1].focus();
+  document.querySelector("section:last-of-type h2").scrollIntoView({ behavior: "instant" });
+  press("j");
+  seen.scrolled = at() > 2;
   const reason = document.querySelector('[data-filter="kinds"]');
   if (reason) {
     const option = reason.options[reason.options.length - 1];
@@ -95,7 +100,7 @@ def test_a_browser_shows_every_section_and_picture_and_fetches_nothing(made, tmp
     assert seen["charts"] == "true" and seen["wide"] == "0"
     assert seen["heading"] in SECTIONS.values() and "stop" in seen["card"] and seen["outlines"] == "no-outlines"
     assert (seen["sorted"], seen["found"]) == ("ascending", "0")
-    assert seen["again"] == seen["heading"] and seen["walk"] == "3 2 3 2"
+    assert seen["again"] == seen["heading"] and (seen["walk"], seen["scrolled"]) == ("3 2 3 2", "true")
     if "filtered" in seen:
         count = re.fullmatch(r".+ \((\d+)\) = (\d+)", seen["filtered"])
         assert count is not None and count[1] == count[2] and int(count[1])

@@ -39,13 +39,23 @@ def graded(drawn, consensus, wrong):
 def test_both_pictures_show_the_same_place_where_nothing_is_drawn_in_the_doubted_slice(agrees):
     drawn, elsewhere = ball(SHAPE, (6, 6, 3), 2.2).numpy(), ball(SHAPE, (22, 22, 9), 2.2).numpy()
     card = graded(drawn, drawn if agrees else drawn | elsewhere, 0.9 * elsewhere)
-    assert card.place == "axial slice 10 of 12"
+    assert card.place == "axial slice 10 of 12, the annotation is in slices 2 to 6"
     lined = [line for line in card.outlines.outlines if line.path]
     framed = [line for line in card.heat.outlines if line.style == "close"]
     if agrees:
         assert not lined and not framed and card.outlines.view_box == card.heat.view_box
     else:
         assert [line.style for line in lined] == ["consensus"]
+
+
+def test_the_slice_is_that_of_the_place_which_the_table_names():
+    drawn = ball(SHAPE, (15, 15, 3), 2.2).numpy()
+    wrong = np.zeros(SHAPE)
+    wrong[5:12, 5:12, 8:11] = 0.7  # deepest in the middle
+    wrong[5:12, 5:12, 10] = 0.9  # most doubt
+    card = graded(drawn, drawn, wrong)
+    assert card.row["where"].split()[2] == "9" and card.place.startswith("axial slice 10 of 12")
+    assert [line for line in card.heat.outlines if line.style == "place" and line.path]
 
 
 def test_a_card_counts_for_each_of_its_reasons_once():

@@ -122,3 +122,14 @@ def test_a_cross_is_at_its_place():
     place[4, 15] = True
     assert cross(place, 200, 100).startswith(f"M{1550 - 70} 450h140")
     assert cross(np.zeros((10, 20), bool), 200, 100) == ""
+
+
+def test_a_voxel_that_must_be_shown_decides_the_slice_and_what_it_does_not_show_is_said():
+    whole, doubt = np.ones(SHAPE, bool), volume((3, 4, 17)).astype(np.float32)
+    view = find_view(geometry(), whole, doubt, through=(1, 2, 5))
+    assert view.index == 5 and find_view(geometry(), whole, doubt).index == 17
+    assert view.elsewhere(volume((3, 4, 17), (0, 0, 19))) == "slices 18 to 20"
+    assert view.elsewhere(volume((3, 4, 6))) == "slice 7"
+    assert view.elsewhere(volume((3, 4, 5), (3, 4, 17))) == view.elsewhere(volume()) == ""
+    flat = np.ones((8, 9), bool)
+    assert view_of(flat, spacing=(1.0, 1.0)).elsewhere(flat) == ""

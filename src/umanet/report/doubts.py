@@ -184,8 +184,9 @@ class _Drawing:
         wrong, doubted = -np.expm1(-uncertainty), uncertainty > DOUBTFUL
         there = self._doubt(drawn, wrong, doubted)
         lined = any_of(drawn, self.consensus)
-        wide = find_view(sample.geometry, lined | doubted, there)
-        close = find_view(sample.geometry, lined if lined.any() else doubted, there)
+        where = tuple(map(int, row["where"].split()))
+        wide = find_view(sample.geometry, lined | doubted, there, where)
+        close = find_view(sample.geometry, lined if lined.any() else doubted, there, where)
         if not close.of(lined).any():  # doubted in a slice where nothing is drawn
             close = wide
         found = find_reasons(
@@ -195,10 +196,11 @@ class _Drawing:
         whose = f"{row['case']}, annotation of {row['annotator']}"
         lines = (("consensus", self.consensus), ("drawn", drawn))
         heat = picture(self.image, wide, (("thin", drawn),), f"{whose}: probability of being wrong", heat=wrong)
+        elsewhere = wide.elsewhere(drawn > 0)
         return Card(
-            row, found[:MOST_REASONS], wide.place,
+            row, found[:MOST_REASONS], wide.place + (f", the annotation is in {elsewhere}" if elsewhere else ""),
             picture(self.image, close, lines, f"{whose}, and the consensus, outlined on the image: {found[0].text}"),
-            _marked(heat, wide, close, row["where"], drawn.shape),
+            _marked(heat, wide, close, where, drawn.shape),
         )  # fmt: skip
 
     def _doubt(
@@ -220,12 +222,12 @@ class _Drawing:
         )  # fmt: skip
 
 
-def _marked(heat: Picture, wide: View, close: View, where: str, shape: tuple[int, ...]) -> Picture:
-    """With a cross at the place that the table names, where the slice holds it, and a frame around the close view."""
+def _marked(heat: Picture, wide: View, close: View, where: tuple[int, ...], shape: tuple[int, ...]) -> Picture:
+    """With a cross at the place that the table names, and a frame around the close view."""
     marks = []
     if where:
         there = np.zeros(shape, dtype=bool)
-        there[tuple(map(int, where.split()))] = True
+        there[where] = True
         marks.append(Outline("place", cross(wide.take(there), heat.width, heat.height)))
     if close.box != wide.box:
         inside = np.zeros(shape, dtype=np.uint8)

@@ -99,7 +99,7 @@ def find_reasons(
         found = _of_class(annotation, consensus, k, classes, grid)
         reasons += [Reason(reason.kind, name + reason.text, reason.weight) for reason in found]
     if not reasons:
-        reasons = [Reason("as the consensus", "drawn as the consensus: the image itself is in doubt", 0.0)]
+        reasons = [Reason("as the consensus", "drawn much as the consensus: the image itself is in doubt", 0.0)]
     return sorted(reasons, key=lambda reason: -reason.weight)
 
 
@@ -213,8 +213,8 @@ def _of_border(
         kind, side = ("over-segmentation", "outside") if ratio > 1 else ("under-segmentation", "inside")
         size = f"{_times(ratio)} times the {grid.extent} of the consensus"
         yield Reason(kind, f"{size}, border {grid.length(abs(signed))} {side} on average", abs(ratio - 1))
-    elif alone and wrong:
-        text = f"border {grid.length(apart)} from that of the consensus on average, without a side"
+    elif alone and wrong and apart > min(grid.spacing) / 2:
+        text = f"border {grid.length(apart)} from that of the consensus on average, now outside, now inside"
         yield Reason("border differs", text, wrong / (2 * agreed.sum()))
 
 

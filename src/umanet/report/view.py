@@ -53,14 +53,27 @@ class View:
             values = np.moveaxis(values, self.axis - 3, 0)[self.index]
         return values[(..., *self.box)]
 
+    def elsewhere(self, mask: Bool[np.ndarray, "*spatial"]) -> str:
+        """Slices that hold the mask, in words; empty where the one that is shown does, or none."""
+        if self.axis is None or not mask.any() or mask.take(self.index, self.axis).any():
+            return ""
+        held = 1 + np.flatnonzero(np.moveaxis(mask, self.axis, 0).reshape(mask.shape[self.axis], -1).any(1))
+        return f"slice {held[0]}" if len(held) == 1 else f"slices {held[0]} to {held[-1]}"
 
-def find_view(geometry: Geometry, matters: Bool[np.ndarray, "*spatial"], doubt: Float[np.ndarray, "*spatial"]) -> View:
+
+def find_view(
+    geometry: Geometry,
+    matters: Bool[np.ndarray, "*spatial"],
+    doubt: Float[np.ndarray, "*spatial"],
+    through: Sequence[int] = (),
+) -> View:
     """The slice with most doubt, and in it the box around what matters.
 
     Args:
         geometry: Of the case.
         matters: What the picture must show: outlines, and where they differ.
         doubt: How much there is to see, voxel by voxel; where it is zero throughout, ``matters`` decides.
+        through: A voxel that the slice must hold, if one is given.
     """
     if matters.ndim == 2:
         return View(None, 0, _box(matters, geometry.spacing), False, _aspect(geometry.spacing), "")
@@ -68,6 +81,7 @@ def find_view(geometry: Geometry, matters: Bool[np.ndarray, "*spatial"], doubt: 
     others = tuple(other for other in range(3) if other != axis)
     seen = doubt if doubt.any() else matters.astype(np.float32)
     index = int(seen.sum(axis=others).argmax()) if seen.any() else matters.shape[axis] // 2
+    index = through[axis] if len(through) else index
     # A slice without anything of its own is cropped as the whole volume.
     own = matters.take(index, axis)
     inside = own if own.any() else np.asarray(matters.any(axis=axis))

@@ -3,15 +3,17 @@
   const all = (what, where = document) => [...where.querySelectorAll(what)];
   const visible = (element) => element.offsetParent !== null;
 
-  // Where one is: the last stop that begins above the upper third of the window, or the one with the focus.
+  // Where one is: the stop with the focus while it is in view, else the last that begins above the window's upper third.
   const go = (stops, step) => {
     const top = 0.33 * window.innerHeight;
-    let here = stops.indexOf(document.activeElement);
+    const { top: above, bottom } = document.activeElement.getBoundingClientRect();
+    let here = bottom > 0 && above < window.innerHeight ? stops.indexOf(document.activeElement) : -1;
     if (here < 0) here = stops.findLastIndex((stop) => stop.getBoundingClientRect().top < top);
     const next = stops[Math.min(Math.max(here + step, 0), stops.length - 1)];
     if (!next) return;
     next.focus({ preventScroll: true });
-    next.scrollIntoView({ block: next.matches("h2") ? "start" : "nearest" });
+    // Instantly: the next key asks what is in view.
+    next.scrollIntoView({ block: next.matches("h2") ? "start" : "nearest", behavior: "instant" });
   };
   const keys = {
     j: () => go(all(".stop").filter(visible), 1),
