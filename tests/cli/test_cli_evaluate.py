@@ -87,6 +87,8 @@ def test_methods_are_compared(scored, capsys):
     assert dice["p"] == pytest.approx(2 / 2**8, abs=0.01) and dice["patients"] == 8
     assert main(["compare", str(scored / "good")]) == 2
     assert "1 evaluation found, two or more expected" in capsys.readouterr().err
+    assert main(["compare", str(scored / "good"), str(scored / "good" / "evaluation.json")]) == 2
+    assert "good found twice, different evaluations expected" in capsys.readouterr().err
     for baseline in ("poor", str(scored / "poor")):
         assert main([*words, "--baseline", baseline, "--metrics", "dice", "--format", "markdown"]) == 0
         line = capsys.readouterr().out.splitlines()[-1]

@@ -26,7 +26,7 @@ def test_a_table_for_a_terminal_has_the_names_and_numbers_of_the_file(found):
     row = scores_table(found).rows[0]
     low, high = found.summary["dice"]["ci95"]
     assert row == {
-        "class": "lung", "metric": "dice", "mean": "0.6667", "95 %": f"{low:.4f} to {high:.4f}", "cases": "3",
+        "class": "lung", "metric": "dice ↑", "mean": "0.6667", "95 %": f"{low:.4f} to {high:.4f}", "cases": "3",
         "empty": "0", "missed": "1", "false": "0",
     }  # fmt: skip
     assert len(scores_table(found).rows) == len(found.summary)

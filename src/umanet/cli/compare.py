@@ -7,6 +7,7 @@ import tyro
 
 from umanet.cli.evaluate import Layout, require_one_form, show
 from umanet.cli.terminal import say
+from umanet.errors import ConfigError
 
 if TYPE_CHECKING:
     from umanet.evaluation import Comparison
@@ -69,8 +70,15 @@ def remarks(found: "Comparison") -> list[str]:
 
 
 def names_of(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """Names of methods: of the folders, or where two have the same, the paths."""
+    """Names of methods: of the folders, or where two have the same, the paths.
+
+    Raises:
+        ConfigError: One is given twice.
+    """
     folders = [path.parent if path.suffix == ".json" else path for path in paths]
+    again = [folder for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if again:
+        raise ConfigError(f"{again[0]} found twice, different evaluations expected. Name another one.")
     short = [folder.resolve().name for folder in folders]
     twice = max(Counter(short).values(), default=0) > 1
     return {str(path) if twice else name: path for name, path in zip(short, paths, strict=True)}

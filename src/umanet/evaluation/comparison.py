@@ -169,8 +169,11 @@ def _require_same_cases(first: Evaluation, other: Evaluation, baseline: str, nam
         ([case for case in theirs if case not in mine], baseline, name),
     ):
         if lacking:
+            names = [one.protocol["data"] for one in (first, other)]
+            data = f" (of the data sets {names[0]!r} and {names[1]!r})"
             raise DatasetError(
-                f"No scores of {named(lacking)} found in {where}, which {there} has; the same cases expected. "
+                f"No scores of {named(lacking)} found in {where}, which {there} has"
+                f"{data if names[0] != names[1] else ''}; the same cases expected. "
                 "Evaluate both on the same split."
             )
     moved = [case for case in mine if mine[case] != theirs[case]]

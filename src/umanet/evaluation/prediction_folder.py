@@ -77,8 +77,8 @@ class PredictionFolder:
             known = list(self.cases)
             found = f" (it has {_few(known)})" if known and len(missing) == len(cases) else ""
             raise DatasetError(
-                f"No prediction of {counted(missing, cases)} found in {self.path}{found}. Predict them and name the "
-                "files as the cases, or evaluate another split."
+                f"No prediction of {counted(missing, cases)} found in {self.path}{found}. Name the split that "
+                "was predicted with --split; or predict them and name the files as the cases."
             )
         bare = [case.id for case in cases if not self.cases[case.id].has_probabilities]
         if 0 < len(bare) < len(cases):

@@ -124,8 +124,8 @@ def _over(layout: Layout) -> str:
 
 def _metric(name: str, protocol: Row, layout: Layout) -> dict[str, str]:
     """On a terminal the name that JSON has; to paste, words."""
-    title = f"{metric_title(name, protocol)} {ARROWS[METRICS[name].better]}"
-    return {"metric": name if layout == "table" else title}
+    title = name if layout == "table" else metric_title(name, protocol)
+    return {"metric": f"{title} {ARROWS[METRICS[name].better]}"}
 
 
 def _mean(row: Row, layout: Layout) -> dict[str, str]:
