@@ -15,9 +15,7 @@ def test_missing_predictions_are_named(flat):
     for number in range(12):
         flat.add(f"c{number}", [1] * 4, truth=[1] * 4)
     del flat.entries["c3"]
-    with pytest.raises(
-        DatasetError, match=r"No prediction of 1 of 12 cases \(c3\) found in .*--split; or predict"
-    ):
+    with pytest.raises(DatasetError, match=r"No prediction of 1 of 12 cases \(c3\) found in .*--split; or predict"):
         flat.evaluate()
     flat.entries = {}
     with pytest.raises(DatasetError, match=r"12 of 12 cases \(c0, .*, c8, c9 and 2 more\)"):

@@ -74,3 +74,21 @@ def test_every_annotator_has_a_panel():
     drift = Drift("anna", [FIRST + timedelta(day) for day in range(9)], RISING, 0.9, 0.001)
     chart = drift_chart([replace(drift, annotator=f"annotator{number}") for number in range(5)], "quality", "alt text")
     assert all(f">annotator{number}<" in chart for number in range(5)) and 'aria-label="alt text"' in chart
+
+
+def test_with_more_annotators_a_trend_must_be_clearer():
+    index = make_index(make_task(2, annotators=5))
+    image = Path("/nowhere/image.png")
+    cases = tuple(
+        Case(
+            f"case{number}",
+            (image,),
+            dict.fromkeys(index.annotators, image),
+            dates=dict.fromkeys(index.annotators, day),
+        )
+        for number, day in enumerate(FIRST + timedelta(number) for number in range(9))
+    )
+    rows = [(case.id, who, quality) for who in index.annotators for case, quality in zip(cases, RISING, strict=True)]
+    table = pd.DataFrame(rows, columns=["case", "annotator", "quality"])
+    alone, *_ = found_of(RISING, range(9))
+    assert [drift.p for drift in find_drift(table, index.model_copy(update={"cases": cases}))] == [5 * alone.p] * 5

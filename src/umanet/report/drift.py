@@ -1,7 +1,7 @@
 """Quality of an annotator's annotations over time, where it is known when they were drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -26,7 +26,7 @@ class Drift:
         days: When.
         quality: Of each.
         correlation: Spearman's rank correlation of day and quality, in [-1, 1]; None where all qualities are the same.
-        p: Of no correlation, two-sided.
+        p: Of no correlation, two-sided, times the number of annotators: of many, one falls by chance alone.
     """
 
     annotator: str
@@ -69,7 +69,7 @@ def find_drift(table: pd.DataFrame, index: DatasetIndex) -> list[Drift]:
         if len(dated) >= LEAST_ANNOTATIONS and len({day for day, _ in dated}) >= LEAST_DAYS:
             days, quality = (list(values) for values in zip(*sorted(dated), strict=True))
             found.append(Drift(who, days, quality, *_correlation(days, quality)))
-    return found
+    return [replace(one, p=None if one.p is None else min(1.0, one.p * len(found))) for one in found]
 
 
 def _correlation(days: Sequence[date], quality: Sequence[float]) -> tuple[float | None, float | None]:
