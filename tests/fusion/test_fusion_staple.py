@@ -142,7 +142,7 @@ def test_annotators_who_contradict_each_other_everywhere_give_no_nan():
 
 def test_stopping_before_convergence_is_logged(caplog):
     annotations = annotate((20, 20), 4, 2, seed=2)
-    with caplog.at_level(logging.INFO, "umanet.fusion"):
+    with caplog.at_level(logging.DEBUG, "umanet.fusion"):
         staple(annotations, all_present(annotations), 2)
         assert not caplog.records
         staple(annotations, all_present(annotations), 2, max_iterations=2)

@@ -76,7 +76,7 @@ def staple(
         if np.abs(confusion - previous).max() <= tolerance:
             break
     else:
-        _log.info("STAPLE did not converge to %g in %d iterations.", tolerance, max_iterations)
+        _log.debug("STAPLE did not converge to %g in %d iterations.", tolerance, max_iterations)
     return patterns.fused(probabilities)
 
 
