@@ -14,7 +14,7 @@ from umanet.data.index import write_index
 PATIENCE = 120
 """Seconds until a subprocess has imported everything and written a checkpoint, on a busy machine."""
 SETTINGS = [
-    "--preset", "cpu-small", "--trainer.max-steps", "40", "--trainer.validate-every", "4", "--trainer.batch-size", "2",
+    "--preset", "cpu-small", "--trainer.max-steps", "200", "--trainer.validate-every", "4", "--trainer.batch-size", "2",
     "--backbone.channels", "4", "8", "--threads", "1", "--device", "cpu",
 ]  # fmt: skip
 
