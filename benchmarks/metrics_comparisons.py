@@ -58,8 +58,8 @@ class Comparison:
 
 def overlap() -> list[Comparison]:
     p, q = "predicted", "majority"
-    one_dice: Callable[[Example], Any] = lambda x: m.dice(x.predicted, x.majority)  # noqa: E731
-    one_iou: Callable[[Example], Any] = lambda x: m.iou(x.predicted, x.majority)  # noqa: E731
+    one_dice: Callable[[Example], Any] = lambda x: m.dice(x.predicted, x.majority)  # noqa: E731  # a cell of a table
+    one_iou: Callable[[Example], Any] = lambda x: m.iou(x.predicted, x.majority)  # noqa: E731  # a cell of a table
     both = {"dice": (one_dice, rivals.dice), "iou": (one_iou, rivals.iou)}
     scores = {"dice": (f1_score, binary_f1_score), "iou": (jaccard_score, binary_jaccard_index)}
     itk = {"dice": "GetDiceCoefficient", "iou": "GetJaccardCoefficient"}
@@ -101,7 +101,7 @@ def thresholds() -> list[Comparison]:
         ("soft_iou", m.soft_iou, "iou", RIGA_TENTHS, np.greater),
         ("qubiq_score", m.qubiq_score, "dice", QUBIQ_TENTHS, np.greater_equal),
     ):
-        mine = lambda x, f=ours: f(x.probability, x.annotations)  # noqa: E731
+        mine = lambda x, f=ours: f(x.probability, x.annotations)  # noqa: E731  # a cell of a table
         loops = {
             "a pass per threshold": getattr(rivals, kind),
             "the same, count_nonzero": getattr(rivals, f"counted_{kind}"),
@@ -289,7 +289,7 @@ def surface() -> list[Comparison]:
     listed = []
     for name, score in scores.items():
         for rival, find in (("distance transforms", rivals.surfaces), ("SimpleITK", rivals.simpleitk_surfaces)):
-            theirs = lambda x, s=score, f=find: s(f(x))  # noqa: E731
+            theirs = lambda x, s=score, f=find: s(f(x))  # noqa: E731  # a cell of a table
             listed.append(Comparison(name, rival, ours[name], theirs, SINGLE, slow=True))
         theirs = partial(rivals.monai_surface, name, TOLERANCE_MM)
         listed.append(Comparison(name, "MONAI", ours[name], theirs, SINGLE, slow=True))

@@ -4,8 +4,6 @@ Dice is a mean over cases, in which every case weighs alike. Kappa, alpha, sensi
 of the voxels of all cases together. A class is compared with all else.
 """
 
-import csv
-import io
 import json
 import math
 from collections import Counter
@@ -17,9 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from umanet.data.files import replace_file
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
+from umanet.data.result_files import to_csv, write_together
 from umanet.errors import DatasetError
 from umanet.metrics.agreement import (
     agreement_counts,
@@ -94,17 +92,13 @@ class Agreement:
         return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     def write(self, folder: Path) -> None:
-        """Write ``agreement.json``, and the rows of all cases to ``agreement.csv``, each whole or not.
+        """Write ``agreement.json``, and the rows of all cases to ``agreement.csv``: both, or neither.
 
         Raises:
             OutputError: The disk is full, or the folder cannot be written to.
         """
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(self.cases[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.cases)
-        replace_file(folder / "agreement.csv", text.getvalue().encode())
-        replace_file(folder / "agreement.json", (self.to_json() + "\n").encode())
+        files = {"agreement.json": (self.to_json() + "\n").encode(), "agreement.csv": to_csv(self.cases)}
+        write_together(folder, files)
 
 
 def measure_agreement(

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from umanet.data.result_files import to_csv, write_together
 from umanet.errors import ConfigError, DatasetError, TaskError, did_you_mean
 from umanet.evaluation.evaluation import Evaluation
 from umanet.evaluation.prediction_folder import named
 from umanet.evaluation.protocol import METRICS, SCORED_LABELS
-from umanet.evaluation.result_files import to_csv, write_together
 from umanet.evaluation.scores import Row, defined
 from umanet.metrics.interval import FEWEST_PATIENTS, RESAMPLES, paired_difference, require_seed
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from umanet.data.index import DatasetIndex
+from umanet.data.result_files import to_csv, write_together
 from umanet.errors import ConfigError, DatasetError, TaskError
 from umanet.evaluation.prediction_folder import LabelValues, PredictionFolder, counted, find_predictions
 from umanet.evaluation.protocol import DISTRIBUTION, Against, Protocol, choose_protocol
-from umanet.evaluation.result_files import to_csv, write_together
 from umanet.evaluation.scores import MEAN, OUTCOMES, CaseScores, Row, score_case
 from umanet.evaluation.summary import summarise, summarise_annotators
 from umanet.metrics.interval import RESAMPLES, require_seed

@@ -68,7 +68,7 @@ class PredictedCase:
         above = own.max(initial=0) - 1
         return own if above > SLACK else np.minimum(own, 1)
 
-    @property
+    @cached_property
     def written_uncertainty(self) -> Float32[np.ndarray, "*spatial"]:
         """The map in ``entropy``."""
         if self.files.entropy is None:
