@@ -1,5 +1,7 @@
 """The objects that travel: Case -> Sample -> Batch -> Prediction; and Task, all that a method knows of the data.
 
+``IGNORE`` in annotations: the annotator says nothing about this voxel.
+
 Axis letters, here and in every annotation of a shape: ``B`` images, ``C`` image channels, ``K`` classes (background
 included), ``R`` annotators, ``M`` drawn samples, ``F`` features, ``*spatial`` in array order.
 """
@@ -13,6 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
+IGNORE = 255
+"""Label of a voxel of which an annotation says nothing: neither background nor any class."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -25,6 +30,8 @@ class Task:
         annotators: Names of the annotators, in the order of the axis ``R``.
         annotators_are_identified: False where ``reader1`` is not one person (LIDC): nothing may then be learned
             or said about an annotator across cases.
+        drawn: Per annotator the foreground classes that they draw, ascending; empty: everybody draws all. Label 0 of an
+            annotator who draws some only means "none of these": background or any class that they do not draw.
     """
 
     spatial_dims: int
@@ -32,6 +39,7 @@ class Task:
     classes: tuple[str, ...]
     annotators: tuple[str, ...]
     annotators_are_identified: bool = True
+    drawn: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -99,7 +107,8 @@ class Sample:
     Attributes:
         case: The case's id.
         image: As read: no normalisation.
-        annotations: Labels (class indices, not file values). All zeros where ``present`` is False: ignore them there.
+        annotations: Labels (class indices, not file values), or ``IGNORE``. All zeros where ``present`` is False: do
+            not look at them there.
         present: False where an annotator did not annotate this case. An empty annotation is present.
         geometry: Of the image; the annotations share it.
         truth: Labels, where known.

@@ -43,7 +43,11 @@ def test_the_help_lists_every_command(capsys):
         ("train d.json -o", ["--output", "Expected 1"]),
         ("predict run d.json -o p --splits test", ["--splits", "Did you mean '--split'?"]),
         ("evaluate p d.json --against annotators", ["'annotators'", "truth"]),
-        ("import floder raw -o d.json", ["'floder'", "folder"]),
+        (
+            "import floder raw -o d.json",
+            ["Unknown command 'floder' found. Did you mean 'folder'? See umanet import --"],
+        ),
+        ("import", ["Expected one of", "folder", "See umanet import --help."]),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_one_line(line, words, capsys):

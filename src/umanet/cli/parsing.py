@@ -48,14 +48,16 @@ def one_line(box: str, called: str) -> str:
     message = message or title
     near = next((flag for part in others for flag in FLAG.findall(part)), None) if "Unrec" in message else None
     known = re.search(r"Available subcommands: (.+)", others[0], re.DOTALL)
-    first = called.split()[1:]
+    strange = re.findall(r"[^\s,]+", message.partition("options:")[2] if "Unrec" in message else "")
     hint = f" Did you mean {near!r}?" if near else ""
-    if known and first:
+    program, *first = called.split()
+    wrong = next((word for word in first if word in strange), next(iter(strange), None))
+    if known and wrong:
         # tyro lists all that follows as unknown too, and flags of other commands as what may be meant.
         commands = re.findall(r"[\w-]+", known[1])
-        hint = did_you_mean(first[0], commands)
-        message = f"Unknown command {first[0]!r} found" + ("" if hint else f", one of {', '.join(commands)} expected")
-    program = called if "subcommand" not in box else called.split()[0]
+        hint = did_you_mean(wrong, commands)
+        message = f"Unknown command {wrong!r} found" + ("" if hint else f", one of {', '.join(commands)} expected")
+    program = program if "subcommand" in box and wrong in first else called.strip()
     return f"{' '.join(message.split()).rstrip('.')}.{hint} See {program} --help."
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import tyro
 
-from umanet.cli.import_ import describe_splits, parse_classes
+from umanet.cli.classes import parse_classes
+from umanet.cli.sources.source import describe_splits
 from umanet.cli.terminal import next_step, progress, say
 from umanet.errors import counted
 

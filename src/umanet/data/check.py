@@ -175,7 +175,7 @@ def _check_case(case: Case, index: DatasetIndex, images: dict[bytes, list[Case]]
 
 
 def _check_image(case: Case, index: DatasetIndex) -> Found:
-    missing = [path for path in case.image if not path.is_file()]
+    missing = [path for path in case.image if not path.exists()]
     for path in missing:
         yield _missing(path, case.id)
     if missing:

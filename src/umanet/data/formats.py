@@ -15,7 +15,8 @@ from umanet.errors import DatasetError, ImageError
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".tif", ".tiff")
 JPEG = (".jpg", ".jpeg")
-SUFFIXES = (*NIFTI, ".png", *JPEG, ".bmp", *TIFF)
+DICOM = ".dcm"
+SUFFIXES = (*NIFTI, ".png", *JPEG, ".bmp", *TIFF, DICOM)
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, zlib.error, struct.error,
@@ -25,7 +26,7 @@ UNREADABLE = (
 
 
 def suffix_of(path: Path) -> str:
-    """The file type in lower case, ``.nii.gz`` as one suffix.
+    """The file type in lower case, ``.nii.gz`` as one suffix. A folder is a DICOM series.
 
     Raises:
         ImageError: A type that is not in ``SUFFIXES``.
@@ -33,14 +34,26 @@ def suffix_of(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
+    if path.is_dir() or begins_as_dicom(path):
+        return DICOM
     raise ImageError(
         f"File type {path.suffix!r} found, one of {', '.join(SUFFIXES)} expected, at {path}. Convert the file."
     )
 
 
+def begins_as_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does; many such files have no suffix."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def stem_of(path: Path) -> str:
     """The file name without its type; dots inside the name stay."""
-    return path.name[: -len(suffix_of(path))]
+    suffix = suffix_of(path)
+    return path.name[: -len(suffix)] if path.name.lower().endswith(suffix) else path.name
 
 
 def listed(folder: Path) -> list[Path]:

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
 
-from umanet.data.formats import JPEG, NIFTI, TIFF, suffix_of
+from umanet.data.dicom import read_series
+from umanet.data.formats import DICOM, JPEG, NIFTI, TIFF, suffix_of
 from umanet.data.geometry import grid_difference
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.nifti import read_nifti, write_nifti
 from umanet.data.pictures import read_picture, read_picture_values, write_picture
 from umanet.errors import AnnotationError, GeometryError, ImageError, OutputError, counted
-from umanet.types import Case, Geometry, Sample
+from umanet.types import IGNORE, Case, Geometry, Sample
 
 PNG_SCALE = 65535
 """Maps in 16-bit PNG files are in these units: 0..65535 means 0..1."""
@@ -79,17 +80,24 @@ def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped
     return channels[0], geometry
 
 
-def unknown_values(values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition]) -> list[float]:
-    """The values that no class has, in ascending order."""
-    known = [value for definition in classes for value in definition.values]
+def unknown_values(
+    values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition], ignore: Sequence[int] = ()
+) -> list[float]:
+    """The values that neither a class nor ``ignore`` has, in ascending order."""
+    known = [*ignore, *(value for definition in classes for value in definition.values)]
     return [float(value) for value in np.unique(values) if value not in known]
 
 
 def labels_from_values(
-    values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition]
+    values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition], ignore: Sequence[int] = ()
 ) -> UInt8[np.ndarray, "*spatial"]:
-    """File values -> class indices. Values without a class become background: ask ``unknown_values`` first."""
+    """File values -> class indices, and ``IGNORE`` for the values in ``ignore``.
+
+    Values without a class become background: ask ``unknown_values`` first.
+    """
     labels = np.zeros(values.shape, np.uint8)
+    for value in ignore:
+        labels[values == value] = IGNORE
     for k, definition in enumerate(classes):
         for value in definition.values:
             labels[values == value] = k
@@ -115,12 +123,12 @@ def read_labels(path: Path, index: DatasetIndex, geometry: Geometry | None = Non
         raise GeometryError(
             f"{difference} found for the image and annotation {path}, the same grid expected. Resample the annotation."
         )
-    unknown = unknown_values(values, index.classes)
+    unknown = unknown_values(values, index.classes, index.ignore)
     if unknown:
         raise AnnotationError(
             f"{describe_unknown(unknown, index.classes)} in {path}. Add the value to a class or mend the file."
         )
-    return labels_from_values(values, index.classes)
+    return labels_from_values(values, index.classes, index.ignore)
 
 
 def describe_unknown(unknown: Sequence[float], classes: Sequence[ClassDefinition]) -> str:
@@ -154,8 +162,12 @@ def read_case(case: Case, index: DatasetIndex) -> Sample:
 
 
 def file_name(name: str, geometry: Geometry) -> str:
-    """``name`` with the file type of outputs: that of the input, but ``.png`` for JPEG and BMP."""
-    return name + (".png" if geometry.suffix in (*JPEG, ".bmp") else geometry.suffix)
+    """``name`` with the file type of outputs: that of the input, but ``.png`` for JPEG, BMP and DICOM pictures, and
+    ``.nii.gz`` for DICOM volumes.
+    """
+    if geometry.suffix == DICOM and geometry.affine is not None:
+        return name + ".nii.gz"
+    return name + (".png" if geometry.suffix in (*JPEG, ".bmp", DICOM) else geometry.suffix)
 
 
 def write_labels(
@@ -238,6 +250,8 @@ def read_maps(
 def _read(path: Path, spatial_dims: int | None, *, annotation: bool = False) -> tuple[np.ndarray, Geometry]:
     if suffix_of(path) in NIFTI:
         return read_nifti(path, spatial_dims)
+    if suffix_of(path) == DICOM and path.exists():
+        return read_series(path, spatial_dims)
     values, geometry = (read_picture_values if annotation else read_picture)(path)
     found = len(geometry.shape)
     if spatial_dims not in (None, found):

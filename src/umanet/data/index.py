@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, 
 
 from umanet.data.files import whole_file
 from umanet.errors import DatasetError, did_you_mean
-from umanet.types import Case, Task
+from umanet.types import IGNORE, Case, Task
 
 FORMAT = "umanet-dataset"
 VERSION = 1
@@ -59,6 +59,9 @@ class DatasetIndex(_Entry):
         classes: Index 0 is the background; file value 0 belongs to it.
         annotators: In the order of the axis ``R``; a case may lack any of them.
         annotators_are_identified: False where an annotator's name is not one person across cases.
+        annotator_classes: For annotators who draw only some classes, the names of these. Their background then means
+            "none of these". Annotators who are not in it draw all classes.
+        ignore: File values of voxels of which an annotation says nothing.
         splits: Where the splits of the cases come from; None where there are none or somebody else made them.
         cases: With absolute paths.
     """
@@ -66,9 +69,11 @@ class DatasetIndex(_Entry):
     name: str = "dataset"
     spatial_dims: Literal[2, 3]
     channels: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[ClassDefinition, ...] = Field(min_length=2, max_length=256)
+    classes: tuple[ClassDefinition, ...] = Field(min_length=2, max_length=IGNORE)
     annotators: tuple[str, ...] = ()
     annotators_are_identified: bool = True
+    annotator_classes: dict[str, tuple[str, ...]] = {}
+    ignore: tuple[int, ...] = ()
     splits: SplitProvenance | None = None
     cases: tuple[InstanceOf[Case], ...] = Field(min_length=1)
 
@@ -79,6 +84,8 @@ class DatasetIndex(_Entry):
         _check_names("annotator", self.annotators)
         _check_names("case", (case.id for case in self.cases))
         _check_classes(self.classes)
+        _check_ignored(self.ignore, self.classes)
+        _check_annotator_classes(self.annotator_classes, self.annotators, self.classes)
         for case in self.cases:
             _check_case(case, self.annotators)
         return self
@@ -91,7 +98,13 @@ class DatasetIndex(_Entry):
             tuple(c.name for c in self.classes),
             self.annotators,
             self.annotators_are_identified,
+            tuple(self.drawn_by(name) for name in self.annotators) if self.annotator_classes else (),
         )
+
+    def drawn_by(self, annotator: str) -> tuple[int, ...]:
+        """The foreground classes that an annotator draws, ascending."""
+        names = self.annotator_classes.get(annotator)
+        return tuple(k for k, c in enumerate(self.classes) if k > 0 and (names is None or c.name in names))
 
     def select(self, split: str | None = None) -> list[Case]:
         """The cases of a split, in the order of the index; all of them for None. May be empty.
@@ -165,6 +178,7 @@ def write_index(index: DatasetIndex, path: Path) -> None:
     path = Path(path)
     folder = path.resolve().parent
     values = {"format": FORMAT, "version": VERSION, **index.model_dump(mode="json", exclude={"cases"})}
+    values = {key: value for key, value in values.items() if value or key not in ("annotator_classes", "ignore")}
     values["cases"] = [_case_values(case, folder) for case in index.cases]
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -232,6 +246,35 @@ def _check_classes(classes: tuple[ClassDefinition, ...]) -> None:
             f"File value 0 found in class {owner.get(0)!r}, the first class {classes[0].name!r} expected: class 0 is "
             "the background. Reorder the classes or their values."
         )
+
+
+def _check_ignored(ignore: tuple[int, ...], classes: tuple[ClassDefinition, ...]) -> None:
+    for definition in classes:
+        both = [value for value in definition.values if value in ignore]
+        if both:
+            raise DatasetError(
+                f"File value {both[0]} found in `ignore` and in class {definition.name!r}, one of them expected. "
+                "Remove it from one."
+            )
+
+
+def _check_annotator_classes(
+    named: Mapping[str, tuple[str, ...]], annotators: tuple[str, ...], classes: tuple[ClassDefinition, ...]
+) -> None:
+    foreground = [definition.name for definition in classes[1:]]
+    for annotator, names in named.items():
+        if annotator not in annotators:
+            raise DatasetError(
+                f"Annotator {annotator!r} found in `annotator_classes`, one of {', '.join(annotators)} expected."
+                f"{did_you_mean(annotator, annotators)}"
+            )
+        unknown = [name for name in names if name not in foreground]
+        if unknown or not names:
+            found = f"Class {unknown[0]!r}" if unknown else "No class"
+            raise DatasetError(
+                f"{found} found in `annotator_classes` of {annotator!r}, any of {', '.join(foreground)} expected."
+                f"{did_you_mean(unknown[0], foreground) if unknown else ''}"
+            )
 
 
 def _check_case(case: Case, annotators: tuple[str, ...]) -> None:

@@ -43,6 +43,33 @@ def split_index(index: DatasetIndex, fractions: Mapping[str, float], seed: int) 
     return index.model_copy(update={"cases": cases, "splits": provenance})
 
 
+def complete_splits(index: DatasetIndex, fractions: Mapping[str, float], seed: int) -> DatasetIndex:
+    """Splits for the cases that have none, by patient; those that a source gave (an official test set) stay.
+
+    Patients with a case in some split go there with all their cases. Of the fractions those of the splits that no case
+    has yet, and that of ``train``, are shared out among the other patients.
+
+    Raises:
+        DatasetError: As ``split_by_patient``.
+    """
+    given = {_patient(case): case.split for case in index.cases if case.split}
+    if not given:
+        return split_index(index, fractions, seed)
+    rest = [case for case in index.cases if _patient(case) not in given]
+    if not rest:
+        return index.model_copy(
+            update={"cases": tuple(replace(case, split=case.split or given[_patient(case)]) for case in index.cases)}
+        )
+    open_ = {name: share for name, share in fractions.items() if name == "train" or name not in given.values()}
+    open_ = {name: share / sum(open_.values()) for name, share in open_.items()}
+    drawn = {case.id: case.split for case in split_by_patient(rest, open_, seed)}
+    cases = tuple(
+        replace(case, split=case.split or given.get(_patient(case)) or drawn[case.id]) for case in index.cases
+    )
+    provenance = SplitProvenance(method=f"given by the source; the others: {METHOD}", seed=seed, fractions=open_)
+    return index.model_copy(update={"cases": cases, "splits": provenance})
+
+
 def _patient(case: Case) -> str:
     return case.patient or case.id
 

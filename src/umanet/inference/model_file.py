@@ -115,8 +115,7 @@ def can_grade(run: Path) -> bool:
 
 def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tuple[ClassDefinition, ...]]:
     try:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description["task"].items()}
-        task = Task(**values)
+        task = Task(**{key: _as_tuple(value) for key, value in description["task"].items()})
         classes = tuple(ClassDefinition.model_validate(entry) for entry in description["classes"])
         config = RunConfig.model_validate(description["config"])
         for entry in (description["weights"], *filter(None, [description["grading"]])):
@@ -128,6 +127,10 @@ def _parse(description: dict[str, Any], run: Path) -> tuple[Task, RunConfig, tup
             "Copy the run anew."
         ) from None
     return task, config, classes
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _one_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from umanet.data.files import whole_folder
-from umanet.data.formats import listed, stem_of
+from umanet.data.formats import begins_as_dicom, listed, stem_of
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
@@ -113,7 +113,7 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
 def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Iterable[Sample]]:
     """Images that belong to no data set as cases, and their samples, read when they are asked for.
 
-    A folder stands for the files in it.
+    A folder stands for what is in it, but a folder of DICOM files is one image.
 
     A file holds all channels of a case; or, where the model has several and the first file has fewer, one channel,
     named as in a data set: ``CASE_0000``, ``CASE_0001`` and so on.
@@ -123,7 +123,7 @@ def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Ite
         ImageError: The first file cannot be read, or one is of a type that is not read.
         DatasetError: There is no image.
     """
-    images = [file for path in images for file in (listed(path) if path.is_dir() else (path,))]
+    images = [file for path in images for file in _files(path)]
     if not images:
         raise DatasetError("No image found, image files or a folder of them expected after the run. Name some.")
     spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
@@ -138,6 +138,13 @@ def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Ite
         return Sample(case.id, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)
 
     return cases, map(sample, cases)
+
+
+def _files(path: Path) -> Sequence[Path]:
+    if not path.is_dir():
+        return (path,)
+    inside = listed(path)
+    return (path,) if any(begins_as_dicom(file) for file in inside) else inside
 
 
 def _by_channel(images: list[Path], channels: int) -> list[Case]:

@@ -1,0 +1,136 @@
+"""What every source meets: the folder that a user names, what cannot be used in it, and where converted files go."""
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from umanet.data.files import new_folder
+from umanet.data.formats import listed
+from umanet.errors import DatasetError, UmanetError, counted, did_you_mean
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+HALF_DOWNLOADS = (".part", ".crdownload", ".download", ".partial", ".aria2")
+log = logging.getLogger("umanet")
+
+
+def raw_folder(root: Path, holds: str) -> Path:
+    """``root``, absolute, if it is a folder with files that are all there.
+
+    Args:
+        root: As the user gave it.
+        holds: What the source expects in it, for messages: ``"the folders Training and Validation"``.
+
+    Raises:
+        DatasetError: No folder, an archive, an empty folder, only archives, or the marks of a half download.
+    """
+    root = Path(root).absolute()
+    if root.is_file() and root.name.lower().endswith(ARCHIVES):
+        raise DatasetError(
+            f"An archive found at {root}, a folder with {holds} expected. Unpack it, and name the folder."
+        )
+    if not root.is_dir():
+        kind = "A file" if root.exists() else "No folder"
+        raise DatasetError(f"{kind} found at {root}, a folder with {holds} expected. Check the path.")
+    entries = listed(root)
+    if not entries:
+        raise DatasetError(f"An empty folder found at {root}, {holds} expected. Check the path.")
+    if all(path.name.lower().endswith(ARCHIVES) for path in entries):
+        raise DatasetError(
+            f"Only archives found in {root}: {entries[0].name}; {holds} expected. Unpack them into this folder."
+        )
+    half = next((path for path in root.rglob("*") if path.name.lower().endswith(HALF_DOWNLOADS)), None)
+    if half is not None:
+        raise DatasetError(f"The half download {half} found, {holds} expected. Finish or remove it.")
+    return root
+
+
+def folder_in(parent: Path, name: str) -> Path:
+    """The folder ``name`` of a layout.
+
+    Raises:
+        DatasetError: It is not there; the message names the folders that are, and the nearest.
+    """
+    folder = parent / name
+    if folder.is_dir():
+        return folder
+    found = [path.name for path in listed(parent) if path.is_dir()]
+    inside = f"only {', '.join(found[:8])}" if found else "no folder at all"
+    raise DatasetError(
+        f"No folder {name!r} found in {parent}, {inside}, but it is part of this layout.{did_you_mean(name, found)} "
+        "Give the folders the names that they have in the official download."
+    )
+
+
+class Unusable:
+    """What cannot be used of raw data, collected, so that one import names all of it and stops at none.
+
+    ::
+
+        unusable = Unusable(leave_out=leave_out)
+        for case in found:
+            with unusable.collected(case.name):
+                cases.append(convert(case))
+        unusable.settle(found)
+    """
+
+    def __init__(self, *, leave_out: bool):
+        self.leave_out = leave_out
+        self.messages: list[str] = []
+
+    def add(self, what: str, message: str) -> None:
+        """Something that is wrong with ``what``: a case, or a case and an annotator."""
+        self.messages.append(f"{what}: {message}")
+        log.warning("%s", self.messages[-1])
+
+    @contextmanager
+    def collected(self, what: str) -> Iterator[None]:
+        """The block may raise an ``UmanetError``: it is said and counted."""
+        try:
+            yield
+        except UmanetError as error:
+            self.add(what, str(error))
+
+    def settle(self, things: str = "annotations and cases") -> None:
+        """Refuse, unless what is unusable may be left out.
+
+        Raises:
+            DatasetError: Something was collected, and ``leave_out`` is False.
+        """
+        if self.messages and not self.leave_out:
+            raise DatasetError(
+                f"{counted(len(self.messages), 'fault')} found in the raw data and named above, usable {things} "
+                "expected. Mend them, or give --leave-out to go on without what they concern."
+            )
+
+
+def require_cases(cases: Iterable[object], root: Path, holds: str) -> None:
+    """Refuse a folder in which no case was found.
+
+    Raises:
+        DatasetError: ``cases`` is empty.
+    """
+    if not any(True for _ in cases):
+        raise DatasetError(f"No case found in {root}, {holds} expected. Check the path and that all was unpacked.")
+
+
+@contextmanager
+def files_beside(output: Path) -> Iterator[Path]:
+    """The folder for files that are converted on the way to ``output``: ``dataset-files`` beside ``dataset.json``.
+
+    It need not be made. Where the block fails, all of it is removed.
+
+    Raises:
+        OutputError: The folder holds something already.
+    """
+    files = output.absolute().with_name(f"{output.stem}-files")
+    existed = files.exists()
+    if existed:
+        new_folder(files)
+    try:
+        yield files
+    except BaseException:
+        if files.is_dir():
+            shutil.rmtree(files, ignore_errors=True)
+        raise
