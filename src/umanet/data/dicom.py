@@ -48,9 +48,9 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
     for path in listed(folder):
         if path.is_file() and begins_as_dicom(path):
             header = read_header(path)
-            if "SOPClassUID" not in header or (_is_image(header) and "Rows" not in header):
+            if "SOPClassUID" not in header or (is_image(header) and "Rows" not in header):
                 raise ImageError(f"{path} ends before its image begins: truncated. Copy it again.")
-            if _is_image(header):
+            if is_image(header):
                 found[str(header.get("SeriesInstanceUID"))].append(path)
     return dict(found)
 
@@ -177,7 +177,7 @@ def _picture(dataset: "Dataset", where: Path) -> tuple[np.ndarray, Geometry]:
     return channels, Geometry(channels.shape[1:], mm, known, suffix=DICOM)
 
 
-def _is_image(header: "Dataset") -> bool:
+def is_image(header: "Dataset") -> bool:
     return header.SOPClassUID not in NOT_IMAGES and "Image Storage" in header.SOPClassUID.name
 
 

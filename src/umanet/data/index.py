@@ -24,6 +24,9 @@ SPLITS = ("train", "validation", "test")
 SAFE_NAME = re.compile(r"\w(?:[\w .+=@-]*[\w+=@-])?")
 """Names become parts of file names: no separators, no leading dot, no space around."""
 
+CODE = r"[^:]{1,16}:[^:]{1,16}:[^:]{1,64}"
+"""A DICOM coded concept, ``SCHEME:VALUE:MEANING``, each part as long as DICOM allows."""
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +44,7 @@ class ClassDefinition(_Entry):
 
     name: str
     values: tuple[int, ...] = Field(min_length=1)
-    code: str | None = Field(default=None, pattern=r"^[^:]{1,16}:[^:]{1,16}:[^:]{1,64}$")
+    code: str | None = Field(default=None, pattern=f"^{CODE}$")
 
     @model_serializer(mode="wrap")
     def _without_absent_code(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
