@@ -15,8 +15,15 @@ from umanet.errors import DatasetError, ImageError
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".tif", ".tiff")
 JPEG = (".jpg", ".jpeg")
+NRRD = (".seg.nrrd", ".nrrd", ".nhdr")
+METAIMAGE = (".mha", ".mhd")
+ITK = (*NRRD, *METAIMAGE)
 DICOM = ".dcm"
-SUFFIXES = (*NIFTI, ".png", *JPEG, ".bmp", *TIFF, DICOM)
+SUFFIXES = (*NIFTI, *ITK, ".png", *JPEG, ".bmp", *TIFF, DICOM)
+VOLUMES = (*NIFTI, *ITK)
+"""Types whose axes are stored from the fastest to the slowest: numpy's order (z, y, x) of them is reversed."""
+DETACHED = (".raw", ".zraw", ".raw.gz")
+"""Data beside a header ``.mhd`` or ``.nhdr``."""
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, zlib.error, struct.error,
@@ -57,17 +64,23 @@ def stem_of(path: Path) -> str:
 
 
 def listed(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files.
+    """What is in a folder, sorted, without hidden files and without the data that a header beside it stands for.
 
     Raises:
         DatasetError: It cannot be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        return sorted(folder / name for name in names if not _has_header(name, names))
     except OSError as error:
         raise DatasetError(
             f"The folder {folder} cannot be read: {error.strerror}. Check the path and the permissions."
         ) from None
+
+
+def _has_header(name: str, beside: set[str]) -> bool:
+    stem = next((name[: -len(suffix)] for suffix in DETACHED if name.endswith(suffix)), None)
+    return stem is not None and not beside.isdisjoint((f"{stem}.mhd", f"{stem}.nhdr"))
 
 
 @contextmanager
