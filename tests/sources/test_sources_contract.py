@@ -12,7 +12,10 @@ from umanet.data.index import read_index
 
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
+    "bids": (),
     "chase-db1": (),
+    "csv": (),
+    "nnunet": (),
 }
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""

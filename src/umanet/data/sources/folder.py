@@ -216,9 +216,7 @@ def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]
     return found
 
 
-def _more(
-    folders: Mapping[str, Path], drawn: Mapping[str, object], pattern: str | None
-) -> dict[str, dict[str, Path]]:
+def _more(folders: Mapping[str, Path], drawn: Mapping[str, object], pattern: str | None) -> dict[str, dict[str, Path]]:
     """Annotators whose folders lie elsewhere, in the form of ``_annotations``."""
     found: dict[str, dict[str, Path]] = {}
     for name, place in folders.items():
