@@ -21,7 +21,7 @@ from umanet.types import IGNORE
 
 @pytest.fixture
 def raw(tmp_path) -> Path:
-    return write(tmp_path / "Dataset501_Liver")
+    return write(tmp_path / "Dataset501_Liver", ignored=True)
 
 
 def test_annotators_classes_channels_and_the_test_split(raw, caplog):

@@ -10,12 +10,14 @@ LABELS = {"background": 0, "liver": 1, "lesion/cyst": 2, "ignore": 3}
 AFFINE = np.diag([-0.8, 0.8, 1.5, 1.0])
 
 
-def write(folder: Path, *, training: int = 8, test: int = 2) -> Path:
+def write(folder: Path, *, training: int = 8, test: int = 2, ignored: bool = False) -> Path:
     rng = np.random.default_rng(0)
     for number in range(training + test):
         part = "Tr" if number < training else "Ts"
         name = f"scan {number:02}"
         labels = _labels(number)
+        if ignored and number % 2:
+            labels[:2] = LABELS["ignore"]
         for channel in range(2):
             values = labels * (40 + 20 * channel) + rng.normal(100, 9, labels.shape)
             save(folder / f"images{part}" / f"{name}_{channel:04}.nii.gz", values.astype(np.float32))
@@ -40,6 +42,4 @@ def save(path: Path, values: np.ndarray) -> None:
 def _labels(number: int) -> np.ndarray:
     grid = np.indices((24, 22, 20)) - np.array([12, 11 + number % 3, 10]).reshape(3, 1, 1, 1)
     distance = np.sqrt((grid**2).sum(0))
-    labels = (distance < 8).astype(np.uint8) + (distance < 4)
-    labels[:2] = 3 if number % 2 else 0
-    return labels.astype(np.uint8)
+    return ((distance < 8).astype(np.uint8) + (distance < 4)).astype(np.uint8)

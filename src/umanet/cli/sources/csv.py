@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Csv(Source):
-    """A CSV file with a row per annotation: case,image,annotator,annotation and perhaps patient,split,truth,date; with a
-    file per channel image:T1,image:T2 in place of image. Paths are relative to its folder.
+    """A CSV file with a row per annotation: case,image,annotator,annotation and perhaps patient,split,truth,date; with
+    a file per channel image:T1,image:T2 in place of image. Paths are relative to its folder.
     """
 
     root: tyro.conf.Positional[Path]

@@ -131,7 +131,8 @@ def _images(root: Path, suffixes: Sequence[str]) -> list[_Name]:
         held |= {name.suffix for name in names}
     there = f"only {', '.join(sorted(held)[:8])}" if held else "no image at all"
     raise DatasetError(
-        f"No image sub-*_{suffixes[0]} found in {places[-1]}, {there}; {HOLDS} expected. Say which images with --suffix."
+        f"No image sub-*_{suffixes[0]} found in {places[-1]}, {there}; {HOLDS} expected. Say which "
+        "images with --suffix."
     )
 
 

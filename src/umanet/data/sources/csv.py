@@ -1,9 +1,9 @@
 """A manifest: a CSV file with a row per annotation, for files that lie anyhow.
 
 Columns ``case``, ``image``, ``annotator``, ``annotation``, and where they are known ``patient``, ``split``, ``truth``,
-``date``. With a file per channel there are columns ``image:T1``, ``image:T2`` in place of ``image``; their order is that of
-the channels. Paths are relative to the folder of the CSV file. What is said of a case stands in any of its rows, or in
-all of them alike; a row without annotator and annotation is a case that nobody annotated (with a truth, say).
+``date``. With a file per channel there are columns ``image:T1``, ``image:T2`` in place of ``image``, in the order of
+the channels. Paths are relative to the folder of the CSV file. What is said of a case stands in any of its rows, or in all
+of them alike; a row without annotator and annotation is a case that nobody annotated (with a truth, say).
 """
 
 import csv
@@ -23,6 +23,8 @@ from umanet.types import Case
 
 COLUMNS = ("case", "image", "annotator", "annotation", "patient", "split", "truth", "date")
 NEEDED = ("case", "annotator", "annotation")
+OF_AN_ANNOTATION = {"annotator", "annotation", "date"}
+"""Columns that say nothing of the case as a whole."""
 CHANNEL = "image:"
 """Begins the columns of images with a file per channel; the channel's name follows."""
 DELIMITERS = ",;\t"
@@ -134,24 +136,29 @@ def _add(found: dict[str, _Rows], row: Mapping[str, str], folder: Path) -> None:
     values = {name: (value or "").strip() for name, value in row.items() if name}
     if row.get(""):
         raise DatasetError("More columns than in the first line found. Put paths with commas into quotes.")
-    name, annotator, annotation = values["case"], values["annotator"], values["annotation"]
+    name = values["case"]
     if not name:
         raise DatasetError("No case found, its name expected.")
     case = found[name]
-    for key, value in values.items():
-        if key in ("annotator", "annotation", "date") or not value:
-            continue
-        if case.said.setdefault(key, value) != value:
+    for key in values.keys() - OF_AN_ANNOTATION:
+        value = values[key]
+        if value and case.said.setdefault(key, value) != value:
             raise DatasetError(f"{key} {value!r} found, but {case.said[key]!r} in another row of case {name!r}.")
+    _add_annotation(case, values, folder)
+
+
+def _add_annotation(case: _Rows, values: Mapping[str, str], folder: Path) -> None:
+    annotator, annotation = values["annotator"], values["annotation"]
     if bool(annotator) != bool(annotation):
         raise DatasetError(f"Annotator {annotator!r} and annotation {annotation!r} found, both or neither expected.")
-    if not annotator:
-        return
     if annotator in case.drawn:
-        raise DatasetError(f"A second annotation of {name!r} by {annotator!r} found, one expected. Remove one.")
-    case.drawn[annotator] = _file(folder, annotation)
-    if values.get("date"):
-        case.dates[annotator] = _date(values["date"])
+        raise DatasetError(
+            f"A second annotation of {values['case']!r} by {annotator!r} found, one expected. Remove one."
+        )
+    if annotator:
+        case.drawn[annotator] = _file(folder, annotation)
+        if values.get("date"):
+            case.dates[annotator] = _date(values["date"])
 
 
 def _case(name: str, rows: _Rows, channels: Sequence[str], folder: Path) -> Case:

@@ -1,8 +1,8 @@
 """nnU-Net v2 raw data: ``DatasetXXX_Name`` with ``imagesTr``, ``labelsTr`` and ``dataset.json``; several annotators.
 
 ``imagesTr/CASE_0000.nii.gz`` (one file per channel, or one RGB picture), ``labelsTr/CASE.nii.gz``, and for several
-annotators, which nnU-Net itself does not read, ``labelsTr_ANNOTATOR/CASE.nii.gz``. Images of ``imagesTs`` with a file in
-``labelsTs`` or ``labelsTs_ANNOTATOR`` are the split ``test``; nnU-Net itself never looks at these.
+annotators, which nnU-Net itself does not read, ``labelsTr_ANNOTATOR/CASE.nii.gz``. Images of ``imagesTs`` with a file
+in ``labelsTs`` or ``labelsTs_ANNOTATOR`` are the split ``test``; nnU-Net itself never looks at these.
 
 Quirks: ``dataset.json`` may list the files itself (``dataset``); channels may have one name several times (names say
 how to normalise); the label ``ignore`` is no class; labels that are lists are regions, which overlap.
@@ -162,17 +162,11 @@ def _single(value: object) -> int | None:
 
 
 def _files(said: Mapping[str, Any], root: Path, unusable: Unusable) -> dict[str, _Case]:
-    ending = str(said.get("file_ending", NIFTI[0]))
+    ending = _ending(said)
     folder_in(root, "imagesTr")
     found: dict[str, _Case] = {}
     for part in (TRAINING, TEST):
-        images: dict[str, list[Path]] = defaultdict(list)
-        for stem, path in _of_type(root / f"images{part}", ending, unusable):
-            match = CHANNEL.fullmatch(stem)
-            if match is None:
-                unusable.add(path.name, f"No channel number found in {path}, CASE_0000{ending} expected. Rename it.")
-            else:
-                images[match["case"]].append(path)
+        images = _images(root / f"images{part}", ending, unusable)
         cases = {name: _Case(paths, split="test" if part == TEST else None) for name, paths in images.items()}
         for folder, annotator in _label_folders(root, part):
             for stem, path in _of_type(folder, ending, unusable):
@@ -184,10 +178,36 @@ def _files(said: Mapping[str, Any], root: Path, unusable: Unusable) -> dict[str,
                     )
         if part == TEST:
             _without_labels(cases)
-        for name in sorted(set(cases) & set(found)):
+        both = set(cases) & set(found)
+        for name in sorted(both):
             unusable.add(name, "Found in imagesTr and in imagesTs, one of them expected. Remove one.")
-        found |= {name: case for name, case in cases.items() if name not in found}
+        found = {**cases, **found}
     return found
+
+
+def _images(folder: Path, ending: str, unusable: Unusable) -> dict[str, list[Path]]:
+    images: dict[str, list[Path]] = defaultdict(list)
+    for stem, path in _of_type(folder, ending, unusable):
+        match = CHANNEL.fullmatch(stem)
+        if match is None:
+            unusable.add(path.name, f"No channel number found in {path}, CASE_0000{ending} expected. Rename it.")
+        else:
+            images[match["case"]].append(path)
+    return images
+
+
+def _ending(said: Mapping[str, Any]) -> str:
+    return str(said.get("file_ending", NIFTI[0]))
+
+
+def _add_labels(
+    cases: Mapping[str, _Case], annotator: str, files: Sequence[tuple[str, Path]], unusable: Unusable
+) -> None:
+    for name, path in files:
+        if name in cases:
+            cases[name].drawn[annotator] = path
+        else:
+            unusable.add(f"{name}, {annotator}", f"No image found for {path}, {name}_0000 expected. Add it.")
 
 
 def _without_labels(cases: dict[str, _Case]) -> None:
@@ -240,11 +260,7 @@ def _listed_files(said: Mapping[str, Any], root: Path, unusable: Unusable) -> di
             found[name] = _Case(images, {LABELS: label})
     for folder, annotator in _label_folders(root, TRAINING):
         if annotator != LABELS:
-            for stem, path in _of_type(folder, str(said.get("file_ending", NIFTI[0])), unusable):
-                if stem in found:
-                    found[stem].drawn[annotator] = path
-                else:
-                    unusable.add(f"{stem}, {annotator}", f"{path} found, but dataset.json lists no such case.")
+            _add_labels(found, annotator, _of_type(folder, _ending(said), unusable), unusable)
     return found
 
 
@@ -263,10 +279,10 @@ def _usable(
 
 def _require_channels(images: Sequence[Path], channels: tuple[str, ...]) -> None:
     """Raises: DatasetError: Other files than one per channel, or one file with other channels."""
+    numbers = [match["channel"] for path in sorted(images) if (match := CHANNEL.match(path.name))]
     if len(images) == 1 and len(channels) > 1:
         count = len(read_image_values(images, None)[0])
     else:
-        numbers = [match["channel"] for path in sorted(images) if (match := CHANNEL.match(path.name))]
         complete = numbers == [f"{number:04}" for number in range(len(images))]
         count = len(images) if complete or len(numbers) < len(images) else -1
     if count != len(channels):
