@@ -2,8 +2,8 @@
 
 Columns ``case``, ``image``, ``annotator``, ``annotation``, and where they are known ``patient``, ``split``, ``truth``,
 ``date``. With a file per channel there are columns ``image:T1``, ``image:T2`` in place of ``image``, in the order of
-the channels. Paths are relative to the folder of the CSV file. What is said of a case stands in any of its rows, or in all
-of them alike; a row without annotator and annotation is a case that nobody annotated (with a truth, say).
+the channels. Paths are relative to the folder of the CSV file. What is said of a case stands in any of its rows, or in
+all of them alike; a row without annotator and annotation is a case that nobody annotated (with a truth, say).
 """
 
 import csv

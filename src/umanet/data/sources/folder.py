@@ -277,8 +277,8 @@ def _refuse_strays(files: Mapping[str, Path], images: Files) -> None:
     if strays:
         raise DatasetError(
             f"{counted(len(strays), 'annotation')} without image found in {files[strays[0]].parent}, an image each "
-            f"expected: {files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which part "
-            "of the name is the case with `umanet import --annotation-pattern`."
+            f"expected: {files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which "
+            "part of the name is the case with `umanet import --annotation-pattern`."
         )
 
 
