@@ -1,8 +1,8 @@
 """BIDS: ``sub-PATIENT/anat/*_CHANNEL.nii.gz`` and ``derivatives/umanet/sub-PATIENT/anat/*_desc-ANNOTATOR_dseg.nii.gz``.
 
 Names in BIDS are letters and digits: others are left out of patients, cases, annotators and channels, and the table
-``derivatives/umanet/cases.tsv`` says which case became which file, and its split, for which BIDS has no place. Pictures become
-NIfTI files without slices.
+``derivatives/umanet/cases.tsv`` says which case became which file, and its split, for which BIDS has no place. Pictures
+become NIfTI files without slices.
 """
 
 import csv

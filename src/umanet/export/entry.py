@@ -122,7 +122,7 @@ def class_names(index: DatasetIndex) -> dict[str, int]:
     taken = {"background", "ignore"} & set(names[1:])
     if taken:
         raise DatasetError(
-            f"The class {next(iter(taken))!r} found, another name expected: it has a meaning of its own in other tools. "
+            f"The class {next(iter(taken))!r} found, another name expected: other tools mean something else by it. "
             "Rename it in dataset.json."
         )
     return {name: value for value, name in enumerate([*names, *(["ignore"] if index.ignore else [])])}

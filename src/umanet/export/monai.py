@@ -1,7 +1,8 @@
 """MONAI: ``datalist.json`` in the Decathlon format that ``monai.data.load_decathlon_datalist`` reads.
 
-Lists ``training``, ``validation`` and ``test`` of entries with ``image`` (a path, or one per channel), ``label``, ``case``,
-``patient`` and, where every annotator has an entry of their own, ``annotator``. Paths are relative to the file.
+Lists ``training``, ``validation`` and ``test`` of entries with ``image`` (a path, or one per channel), ``label``,
+``case``, ``patient`` and, where every annotator has an entry of their own, ``annotator``. Paths are relative to the
+file.
 """
 
 import json

@@ -1,8 +1,8 @@
 """nnU-Net v2: ``DatasetXXX_Name`` with ``imagesTr``, ``labelsTr`` or ``labelsTr_ANNOTATOR``, ``dataset.json``.
 
 The split ``test`` goes to ``imagesTs`` and ``labelsTs``; ``train`` and ``validation`` become the one fold of
-``splits_final.json``, which nnU-Net expects in its folder of preprocessed data. nnU-Net trains on ``labelsTr``: the folders of
-annotators are for our own import and for choosing one.
+``splits_final.json``, which nnU-Net expects in its folder of preprocessed data. nnU-Net trains on ``labelsTr``: the
+folders of annotators are for our own import and for choosing one.
 """
 
 import json
