@@ -78,7 +78,7 @@ def test_a_fusion_is_one_consecutive_label_map_per_case(tmp_path):
 
 def test_bad_requests_leave_nothing(tmp_path):
     index = write_discs(tmp_path / "raw")
-    with pytest.raises(ConfigError, match="--to nnunet2 found.*'nnunet'"):
+    with pytest.raises(ConfigError, match=r"--to nnunet2 found.*'nnunet'"):
         export_dataset(index, "nnunet2", tmp_path / "out")
     with pytest.raises(ConfigError, match="--id 1000 found"):
         export_dataset(index, "nnunet", tmp_path / "out", number=1000)
