@@ -125,7 +125,9 @@ def class_names(index: DatasetIndex) -> dict[str, int]:
             f"The class {next(iter(taken))!r} found, another name expected: other tools mean something else by it. "
             "Rename it in dataset.json."
         )
-    return {name: value for value, name in enumerate([*names, *(["ignore"] if index.ignore else [])])}
+    if index.ignore:
+        names.append("ignore")
+    return {name: value for value, name in enumerate(names)}
 
 
 def _is_right(path: Path, ending: str) -> bool:
