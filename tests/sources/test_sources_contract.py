@@ -12,8 +12,11 @@ from umanet.data.index import read_index
 
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
+    "bids": (),
     "chase-db1": (),
     "dicom": (),
+    "csv": (),
+    "nnunet": (),
 }
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""

@@ -14,6 +14,7 @@ from umanet.cli.check import Check
 from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
 from umanet.cli.evaluate import Evaluate
+from umanet.cli.export_dataset import ExportDataset
 from umanet.cli.fuse import Fuse
 from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
@@ -38,6 +39,7 @@ Commands = (
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
+    | Annotated[ExportDataset, tyro.conf.subcommand("export-dataset")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]

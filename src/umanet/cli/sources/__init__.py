@@ -1,13 +1,19 @@
 """The sources of `umanet import`: one documented dataclass per layout of raw data."""
 
+from umanet.cli.sources.bids import Bids
 from umanet.cli.sources.chase_db1 import ChaseDb1
 from umanet.cli.sources.dicom import Dicom
+from umanet.cli.sources.csv import Csv
 from umanet.cli.sources.folder import Folder
+from umanet.cli.sources.nnunet import Nnunet
 from umanet.cli.sources.source import Source
 
 SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
+    "bids": Bids,
     "chase-db1": ChaseDb1,
     "dicom": Dicom,
+    "csv": Csv,
+    "nnunet": Nnunet,
 }
 """By the word that a user types after `umanet import`."""
