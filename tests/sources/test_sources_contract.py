@@ -13,6 +13,7 @@ from umanet.data.index import read_index
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
     "chase-db1": (),
+    "qubiq": ("--dataset", "brain-tumor", "--task", "1"),
 }
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""
