@@ -14,6 +14,7 @@ from umanet.data.index import read_index
 DOWNLOADS: dict[str, tuple[str, ...]] = {
     "chase-db1": (),
     "qubiq": ("--dataset", "brain-tumor", "--task", "1"),
+    "riga": (),
 }
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""

@@ -3,11 +3,13 @@
 from umanet.cli.sources.chase_db1 import ChaseDb1
 from umanet.cli.sources.folder import Folder
 from umanet.cli.sources.qubiq import Qubiq
+from umanet.cli.sources.riga import Riga
 from umanet.cli.sources.source import Source
 
 SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
     "chase-db1": ChaseDb1,
     "qubiq": Qubiq,
+    "riga": Riga,
 }
 """By the word that a user types after `umanet import`."""
