@@ -13,6 +13,8 @@ from umanet.data.index import read_index
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
     "chase-db1": (),
+    "curvas": (),
+    "jsrt": ("--as", "annotator", "--split-by-fold"),
     "qubiq": ("--dataset", "brain-tumor", "--task", "1"),
     "riga": (),
 }

@@ -1,7 +1,9 @@
 """The sources of `umanet import`: one documented dataclass per layout of raw data."""
 
 from umanet.cli.sources.chase_db1 import ChaseDb1
+from umanet.cli.sources.curvas import Curvas
 from umanet.cli.sources.folder import Folder
+from umanet.cli.sources.jsrt import Jsrt
 from umanet.cli.sources.qubiq import Qubiq
 from umanet.cli.sources.riga import Riga
 from umanet.cli.sources.source import Source
@@ -9,6 +11,8 @@ from umanet.cli.sources.source import Source
 SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
     "chase-db1": ChaseDb1,
+    "curvas": Curvas,
+    "jsrt": Jsrt,
     "qubiq": Qubiq,
     "riga": Riga,
 }
