@@ -26,7 +26,7 @@ def test_five_annotators_are_the_second_edition(tmp_path):
     found = index(tmp_path / "raw")
     assert found.name == "CURVAS 2025" and len(found.annotators) == 5
     assert [c.name for c in found.classes] == ["background", "pdac"]
-    with pytest.raises(DatasetError, match="annotation_5.nii.gz found .* Mend --edition"):
+    with pytest.raises(DatasetError, match=r"annotation_5.nii.gz found .* Mend --edition"):
         index(tmp_path / "raw", edition="2024")
 
 

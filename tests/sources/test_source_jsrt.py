@@ -65,5 +65,5 @@ def test_faults_are_named_with_their_image(tmp_path, caplog):
 
 def test_images_alone_are_refused(tmp_path):
     root = write(tmp_path / "raw")
-    with pytest.raises(DatasetError, match="No mask found in .* Unpack SCR"):
+    with pytest.raises(DatasetError, match=r"No mask found in .* Unpack SCR"):
         index(root / "All247images", tmp_path / "files")

@@ -1,8 +1,8 @@
 """CURVAS 2024 and 2025: abdominal CT; organs by three annotators, pancreatic tumours by five.
 
 Layout: ``training_set/UKCHLL001/image.nii.gz``, ``annotation_1.nii.gz`` to ``annotation_3.nii.gz`` (2024) or
-``annotation_5.nii.gz`` (2025, CURVAS-PDACVI); ``validation_set`` and ``testing_set`` in the same way. A folder may lie in
-one of its own name.
+``annotation_5.nii.gz`` (2025, CURVAS-PDACVI); ``validation_set`` and ``testing_set`` in the same way. A folder may lie
+in one of its own name.
 
 Reference:
     Riera-Marin et al.: Calibration and Uncertainty for multiRater Volume Assessment in multiorgan Segmentation

@@ -4,7 +4,8 @@ Layout: ``JPCLN001.IMG`` (with a nodule) and ``JPCNN001.IMG`` (without), in any 
 numbers without a header, of which 12 bits are used, dark bones. And, of the SCR download,
 ``scratch/fold1/masks/left lung/JPCLN001.gif`` and so on, 1024 x 1024: images with odd numbers in fold1, even in fold2.
 
-The folds are those of a cross-validation, not observers. SCR speaks of a second observer, but releases one set of masks.
+The folds are those of a cross-validation, not observers. SCR speaks of a second observer, but its download has one set
+of masks.
 
 Reference:
     van Ginneken, Stegmann, Loog: Segmentation of anatomical structures in chest radiographs using supervised methods:
