@@ -1,7 +1,7 @@
 """From contours that were drawn into a picture to regions."""
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Integer, UInt8
 
 from umanet.errors import AnnotationError
 
@@ -27,10 +27,9 @@ def disc_and_cup(difference: Float32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H
         AnnotationError: No line, one with a gap of more than ``2 * LARGEST_GAP`` pixels, or not one in another.
     """
     from skimage.filters import apply_hysteresis_threshold
-    from skimage.measure import label
 
     lines = apply_hysteresis_threshold(difference, NOISE, LINE)
-    numbered = label(lines, connectivity=2)
+    numbered = _numbered(lines, connectivity=2)
     sizes = np.bincount(numbered.ravel())
     sizes[0] = 0
     lines = (sizes >= SMALLEST_LINE)[numbered]
@@ -52,7 +51,6 @@ def _nested(
     Raises:
         AnnotationError: No closing makes them so.
     """
-    from scipy.ndimage import binary_fill_holes
     from skimage.morphology import dilation, disk
 
     for gap in range(LARGEST_GAP + 1):
@@ -62,7 +60,7 @@ def _nested(
         if len(holes) == 2:
             # Whichever is larger: a wide cup leaves a narrow ring around it.
             for ring, cup in (holes, holes[::-1]):
-                if binary_fill_holes(ring)[cup].all():
+                if _filled(ring)[cup].all():
                     return closed, ring, cup
     found = len(_holes(lines))
     if found == 0:
@@ -82,11 +80,8 @@ def _around(lines: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
 
 def _holes(closed: Bool[np.ndarray, "H W"]) -> list[Bool[np.ndarray, "H W"]]:
     """The regions that lines enclose, but for specks."""
-    from scipy.ndimage import binary_fill_holes
-    from skimage.measure import label
-
-    filled = binary_fill_holes(closed)
-    numbered = label(filled & ~closed, connectivity=1)
+    filled = _filled(closed)
+    numbered = _numbered(filled & ~closed, connectivity=1)
     sizes = np.bincount(numbered.ravel())[1:]
     large = [k + 1 for k in range(len(sizes)) if sizes[k] >= max(1, SMALLEST_SHARE * filled.sum())]
     return [numbered == k for k in large]
@@ -95,10 +90,8 @@ def _holes(closed: Bool[np.ndarray, "H W"]) -> list[Bool[np.ndarray, "H W"]]:
 def _regions(
     closed: Bool[np.ndarray, "H W"], ring: Bool[np.ndarray, "H W"], cup: Bool[np.ndarray, "H W"]
 ) -> UInt8[np.ndarray, "H W"]:
-    from scipy.ndimage import binary_fill_holes
-
-    disc = binary_fill_holes(ring)
-    labels = _half_of_the_line(disc, ~binary_fill_holes(closed)).astype(np.uint8)
+    disc = _filled(ring)
+    labels = _half_of_the_line(disc, ~_filled(closed)).astype(np.uint8)
     labels[_half_of_the_line(cup, ~disc | ring)] = 2
     return labels
 
@@ -107,4 +100,17 @@ def _half_of_the_line(inside: Bool[np.ndarray, "H W"], outside: Bool[np.ndarray,
     """``inside`` and what of the rest is nearer to it than to ``outside``."""
     from scipy.ndimage import distance_transform_edt
 
-    return np.asarray(distance_transform_edt(~inside) < distance_transform_edt(~outside))
+    return np.asarray(distance_transform_edt(~inside)) < np.asarray(distance_transform_edt(~outside))
+
+
+def _filled(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    from scipy.ndimage import binary_fill_holes
+
+    return np.asarray(binary_fill_holes(mask))
+
+
+def _numbered(mask: Bool[np.ndarray, "H W"], connectivity: int) -> Integer[np.ndarray, "H W"]:
+    """Connected regions from 1, over edges (connectivity 1) or also over corners (2)."""
+    from skimage.measure import label
+
+    return np.asarray(label(mask, connectivity=connectivity))
