@@ -17,6 +17,10 @@ DOWNLOADS: dict[str, tuple[str, ...]] = {
     "dicom": (),
     "csv": (),
     "nnunet": (),
+    "curvas": (),
+    "jsrt": ("--as", "annotator", "--split-by-fold"),
+    "qubiq": ("--dataset", "brain-tumor", "--task", "1"),
+    "riga": (),
 }
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""

@@ -6,6 +6,11 @@ from umanet.cli.sources.dicom import Dicom
 from umanet.cli.sources.csv import Csv
 from umanet.cli.sources.folder import Folder
 from umanet.cli.sources.nnunet import Nnunet
+from umanet.cli.sources.curvas import Curvas
+from umanet.cli.sources.folder import Folder
+from umanet.cli.sources.jsrt import Jsrt
+from umanet.cli.sources.qubiq import Qubiq
+from umanet.cli.sources.riga import Riga
 from umanet.cli.sources.source import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -15,5 +20,9 @@ SOURCES: dict[str, type[Source]] = {
     "dicom": Dicom,
     "csv": Csv,
     "nnunet": Nnunet,
+    "curvas": Curvas,
+    "jsrt": Jsrt,
+    "qubiq": Qubiq,
+    "riga": Riga,
 }
 """By the word that a user types after `umanet import`."""
