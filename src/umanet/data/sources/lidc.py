@@ -1,8 +1,8 @@
 """LIDC-IDRI: chest CT of 1010 patients, nodules of 3 mm and more outlined by up to four anonymous readers.
 
-The download: ``LIDC-IDRI-0001/<study>/<series>/*.dcm`` with the XML file of the series (``069.xml``) beside its slices, or
-all XML files apart. Radiographs (DX, CR) lie in series of their own and are passed over. ``reader1`` is the first session
-of a file, not one person.
+The download: ``LIDC-IDRI-0001/<study>/<series>/*.dcm`` with the XML file of the series (``069.xml``) beside its slices,
+or all XML files apart. Radiographs (DX, CR) lie in series of their own and are passed over. ``reader1`` is the first
+session of a file, not one person.
 
 Outlines run along the first pixels *outside* a nodule, so these do not belong to it; what an outline with
 ``inclusion`` FALSE encloses is cut out. How outlines become voxels and how those of several readers are grouped to one

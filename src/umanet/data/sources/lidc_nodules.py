@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from umanet.data.sources.lidc_xml import Mark, Outline
 
@@ -119,7 +119,7 @@ def largest_slice(group: Sequence[Nodule]) -> int:
 def _apart(a: Nodule, b: Nodule, spacing: tuple[float, float, float]) -> tuple[float, float]:
     """Millimetres between the nearest voxels, and minus the intersection over union: a pair's place in the order."""
     scale = np.array(spacing, np.float64)
-    nearest = float(cKDTree(a.voxels * scale).query(b.voxels * scale)[0].min())
+    nearest = float(KDTree(a.voxels * scale).query(b.voxels * scale)[0].min())
     if nearest > 0:
         return nearest, 0.0
     union = len(np.unique(np.concatenate([a.voxels, b.voxels]), axis=0))
