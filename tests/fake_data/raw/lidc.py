@@ -114,9 +114,9 @@ def _sessions(images: list[FileDataset], number: int) -> list[str]:
     def disc(column: float, row: float, radius: float, slices: Sequence[int]) -> str:
         return "".join(roi(images[k], circle(column, row, radius)) for k in slices)
 
-    ring = roi(images[6], circle(44, 40, 8)) + roi(images[6], circle(44, 40, 3), inclusion="FALSE")
+    hole = roi(images[6], circle(44, 40, 3), inclusion="FALSE")
     by_four = [nodule(f"Nodule 00{r}", disc(18 + r, 20, 6 + r % 2, (2, 3, 4))) for r in range(4)]
-    by_three = {r: nodule(f"1479{r}", ring + disc(44, 40 + r % 2, 8 - r / 2, (7,))) for r in (0, 1, 3)}
+    by_three = {r: nodule(f"1479{r}", hole + disc(44, 40 + r % 2, 8 - r / 2, (6, 7))) for r in (0, 1, 3)}
     by_two = {r: nodule(f"IL057_{r}", disc(20, 46 + r, 5, (7, 8))) for r in (1, 2) if number % 2 == 0}
     extra = {
         0: non_nodule("Non 1", images[1]),

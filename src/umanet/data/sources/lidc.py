@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from umanet.data.dicom import read_header
-from umanet.data.formats import listed
+from umanet.data.formats import begins_as_dicom, listed
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.sources.lidc_nodules import Boundary, Nodule, grouped, largest_slice
 from umanet.data.sources.lidc_scan import (
@@ -163,7 +163,7 @@ def _patients(root: Path, unusable: Unusable) -> list[Path]:
 def _series(patient: Path) -> list[Path]:
     """The folders below a patient's that hold DICOM or XML files."""
     folders = [patient, *(path for path in sorted(patient.rglob("*")) if path.is_dir())]
-    return [folder for folder in folders if _xml_in(folder) or dicom_files(folder)]
+    return [folder for folder in folders if _xml_in(folder) or any(map(begins_as_dicom, listed(folder)))]
 
 
 def _xml_in(folder: Path) -> list[Path]:
@@ -214,7 +214,7 @@ def _cases(
     if choices.what == "scans":
         return [_whole(f"{patient}_scan-{next(numbers)}", patient, scan, files)]
     cases = []
-    for group in grouped(scan.nodules, scan.spacing):
+    for group in grouped(scan.nodules, scan.affine):
         name = f"{patient}_nodule-{next(numbers)}"
         if len(group) < choices.least_annotations:
             passed["nodule that too few outlined"] += 1

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from nibabel.affines import voxel_sizes
 from scipy.spatial import KDTree
 
 from umanet.data.sources.lidc_xml import Mark, Outline
@@ -67,7 +68,7 @@ def nodule_of(mark: Mark, slice_of: Callable[[Outline], int], boundary: Boundary
     return Nodule(mark.reader, np.array(voxels, np.int64).reshape(-1, 3))
 
 
-def grouped(nodules: Sequence[Nodule], spacing: tuple[float, float, float]) -> list[list[Nodule]]:
+def grouped(nodules: Sequence[Nodule], affine: Float64[np.ndarray, "4 4"]) -> list[list[Nodule]]:
     """Nodules of different readers that are one nodule of the patient; nobody is in a group twice.
 
     Pairs by different readers are taken in order: those that share voxels, the largest intersection over union first,
@@ -76,11 +77,12 @@ def grouped(nodules: Sequence[Nodule], spacing: tuple[float, float, float]) -> l
 
     Args:
         nodules: Each with a voxel at least.
-        spacing: Millimetres per column, row and slice.
+        affine: Column, row, slice to RAS+ millimetres.
 
     Returns:
-        Groups in the order of their centres (slice, row, column), readers in ascending order.
+        Groups from the feet up (then from the back, then from the left), readers in ascending order.
     """
+    spacing = voxel_sizes(affine)
     pairs = []
     for a, b in combinations(range(len(nodules)), 2):
         if nodules[a].reader != nodules[b].reader:
@@ -99,7 +101,7 @@ def grouped(nodules: Sequence[Nodule], spacing: tuple[float, float, float]) -> l
         for number, group in group_of.items()
         if number == group[0]
     ]
-    return sorted(groups, key=lambda group: _centre(group)[::-1])
+    return sorted(groups, key=lambda group: _centre(group, affine)[::-1])
 
 
 def distance(nodule: Nodule, voxel: Int64[np.ndarray, " 3"], spacing: tuple[float, float, float]) -> float:
@@ -116,19 +118,18 @@ def largest_slice(group: Sequence[Nodule]) -> int:
     return int(slices[areas.argmax()])
 
 
-def _apart(a: Nodule, b: Nodule, spacing: tuple[float, float, float]) -> tuple[float, float]:
+def _apart(a: Nodule, b: Nodule, spacing: Float64[np.ndarray, " 3"]) -> tuple[float, float]:
     """Millimetres between the nearest voxels, and minus the intersection over union: a pair's place in the order."""
-    scale = np.array(spacing, np.float64)
-    nearest = float(KDTree(a.voxels * scale).query(b.voxels * scale)[0].min())
+    nearest = float(np.min(KDTree(a.voxels * spacing).query(b.voxels * spacing)[0]))
     if nearest > 0:
         return nearest, 0.0
     union = len(np.unique(np.concatenate([a.voxels, b.voxels]), axis=0))
     return 0.0, -(len(a.voxels) + len(b.voxels) - union) / union
 
 
-def _centre(group: Sequence[Nodule]) -> tuple[float, ...]:
-    centre: Float64[np.ndarray, " 3"] = np.concatenate([nodule.voxels for nodule in group]).mean(0)
-    return tuple(centre.tolist())
+def _centre(group: Sequence[Nodule], affine: Float64[np.ndarray, "4 4"]) -> tuple[float, ...]:
+    centre = np.concatenate([nodule.voxels for nodule in group]).mean(0)
+    return tuple((affine[:3, :3] @ centre + affine[:3, 3]).tolist())
 
 
 def _between(values: Int64[np.ndarray, "a b"], one: np.int64, other: np.int64) -> Bool[np.ndarray, "a b"]:
