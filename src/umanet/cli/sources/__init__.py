@@ -11,6 +11,8 @@ from umanet.cli.sources.folder import Folder
 from umanet.cli.sources.jsrt import Jsrt
 from umanet.cli.sources.qubiq import Qubiq
 from umanet.cli.sources.riga import Riga
+from umanet.cli.sources.lidc import Lidc
+from umanet.cli.sources.lidc_crops import LidcCrops
 from umanet.cli.sources.source import Source
 
 SOURCES: dict[str, type[Source]] = {
@@ -24,5 +26,7 @@ SOURCES: dict[str, type[Source]] = {
     "jsrt": Jsrt,
     "qubiq": Qubiq,
     "riga": Riga,
+    "lidc": Lidc,
+    "lidc-crops": LidcCrops,
 }
 """By the word that a user types after `umanet import`."""
