@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 import tyro
 
 from umanet.cli.agreement import Agreement
+from umanet.cli.annotate import Annotate
 from umanet.cli.check import Check
 from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
@@ -36,6 +37,7 @@ Commands = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Annotate, tyro.conf.subcommand("annotate")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
