@@ -21,12 +21,16 @@ SUFFIXES = (*NIFTI, ".png", *JPEG, ".bmp", *TIFF, DICOM)
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
 BEGINNINGS = {
-    b"<!doctype html": "an HTML page: a failed download", b"<html": "an HTML page: a failed download",
-    b"<?xml": "an XML page: a failed download", b'{"': "a JSON message: a failed download",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the file that it stands for",
-    b"pk\x03\x04": "a ZIP archive: unpack it", b"rar!": "a RAR archive: unpack it", b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"<!doctype html": "an HTML page: a failed download. Get the file again",
+    b"<html": "an HTML page: a failed download. Get the file again",
+    b"<?xml": "an XML page: a failed download. Get the file again",
+    b'{"': "a JSON message: a failed download. Get the file again",
+    b"version https://git-lfs": "a Git LFS pointer. Fetch the file that it stands for",
+    b"pk\x03\x04": "a ZIP archive. Unpack it",
+    b"rar!": "a RAR archive. Unpack it",
+    b"7z\xbc\xaf": "a 7z archive. Unpack it",
 }  # fmt: skip
-"""How files that stand where an image should be begin, in lower case, and what they are."""
+"""How files that stand where an image should be begin, in lower case; what they are, and what to do."""
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, zlib.error, struct.error,
@@ -91,7 +95,7 @@ def looks_like(path: Path) -> str | None:
     except OSError:
         return None
     if not head.strip(b"\0"):
-        return "nothing but zeros: an unfinished download" if head else "an empty file: an unfinished download"
+        return f"{'nothing but zeros' if head else 'an empty file'}: an unfinished download. Get the file again"
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return next((what for begin, what in BEGINNINGS.items() if head.startswith(begin)), None)
 
@@ -108,7 +112,7 @@ def reading(path: Path) -> Iterator[None]:
     except UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if what := looks_like(path):
-            raise ImageError(f"{path} cannot be read ({reason}). It looks like {what}. Get the file again.") from error
+            raise ImageError(f"{path} cannot be read ({reason}). It looks like {what}.") from error
         raise ImageError(
             f"{path} cannot be read ({reason}). It may be truncated: copy it again, or convert it."
         ) from error
