@@ -64,12 +64,12 @@ def check_annotation(place: Place, index: DatasetIndex, reference: Reference | N
     if reference is not None:
         difference = grid_difference(reference.geometry, own)
         yield from _grid(place, reference, own, difference)
-    yield from _values(place, values, index)
-    if unknown_values(values, index.classes, index.ignore):
+    unknown = unknown_values(values, index.classes, index.ignore)
+    if unknown:
+        yield from _values(place, values, unknown, index.classes)
         return None, own
     labels = labels_from_values(values, index.classes, index.ignore)
-    drawn = labels[labels != IGNORE] if index.ignore else labels
-    if not drawn.any():
+    if not ((labels > 0) & (labels < IGNORE)).any():
         kind = "empty-annotation" if place.annotator else "empty-truth"
         found = f"Nothing but background found in {path}."
         yield place.problem("note", kind, found, "Legal: it says that nothing is there.")
@@ -77,8 +77,12 @@ def check_annotation(place: Place, index: DatasetIndex, reference: Reference | N
 
 
 def findings_of(labels: UInt8[np.ndarray, "*spatial"]) -> AnnotationFindings:
-    counts = np.bincount(labels.ravel(), minlength=1)
-    voxels = {k: int(count) for k, count in enumerate(counts) if count}
+    voxels: dict[int, int] = {}
+    for k in (0, IGNORE, *range(1, IGNORE)):
+        if count := int(np.count_nonzero(labels == k)):
+            voxels[k] = count
+        if sum(voxels.values()) == labels.size:  # after the classes there are: faster than a histogram of 256
+            break
     if not any(0 < k < IGNORE for k in voxels):
         return AnnotationFindings(None, voxels)
     digest = hashlib.sha256(str(labels.shape).encode())
@@ -134,8 +138,9 @@ def _volumes(place: Place, error: UmanetError) -> Problem | None:
     return place.problem("error", "volumes", found, remedy)
 
 
-def _values(place: Place, values: Shaped[np.ndarray, "*spatial"], index: DatasetIndex) -> Iterator[Problem]:
-    unknown = unknown_values(values, index.classes, index.ignore)
+def _values(
+    place: Place, values: Shaped[np.ndarray, "*spatial"], unknown: Sequence[float], classes: Sequence[ClassDefinition]
+) -> Iterator[Problem]:
     finite = [value for value in unknown if np.isfinite(value)]
     if len(finite) < len(unknown):
         bad = counted(int(np.count_nonzero(~np.isfinite(values))), "NaN or infinite value")
@@ -143,8 +148,8 @@ def _values(place: Place, values: Shaped[np.ndarray, "*spatial"], index: Dataset
         remedy = "Replace them by a class value; NaN often stands for what was not annotated (`ignore`)."
         yield place.problem("error", "not-finite", found, remedy)
     if finite:
-        found = f"{describe_unknown(finite, index.classes)} in {place.file}."
-        yield place.problem("error", "unknown-value", found, _remedy(finite, index.classes))
+        found = f"{describe_unknown(finite, classes)} in {place.file}."
+        yield place.problem("error", "unknown-value", found, _remedy(finite, classes))
 
 
 def _remedy(unknown: Sequence[float], classes: Sequence[ClassDefinition]) -> str:
