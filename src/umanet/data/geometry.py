@@ -85,13 +85,30 @@ def grid_difference(first: Geometry, second: Geometry) -> str | None:
         return f"shape {first.shape} and shape {second.shape}"
     if a is None or b is None:
         return None
-    shape = _ras_shape(first)
-    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
-    distance = float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
-    smallest = float(voxel_sizes(a).min())
-    if not distance <= GRID_TOLERANCE * smallest:
-        return f"grids whose corners lie {distance:.3g} mm apart (tolerance {GRID_TOLERANCE * smallest:.3g} mm)"
+    distance, tolerance = corners_apart(a, b, _ras_shape(first)), GRID_TOLERANCE * float(voxel_sizes(a).min())
+    if not distance <= tolerance:
+        return f"grids whose corners lie {distance:.3g} mm apart (tolerance {tolerance:.3g} mm)"
     return None
+
+
+def grid_noise(first: Geometry, second: Geometry) -> float:
+    """How far the corners of two grids that ``grid_difference`` takes as one lie apart, in mm; 0 without affines."""
+    a, b = ras_affine(first), ras_affine(second)
+    return 0.0 if a is None or b is None else corners_apart(a, b, _ras_shape(first))
+
+
+def form_conflict(geometry: Geometry) -> float:
+    """How far qform and sform of a file put its corners apart, in mm; 0 where that is within ``GRID_TOLERANCE``."""
+    if geometry.qform is None or geometry.affine is None or min(geometry.codes) < 1:
+        return 0.0
+    apart = corners_apart(geometry.affine, geometry.qform, _padded(geometry.file_shape or geometry.shape))
+    return 0.0 if apart <= GRID_TOLERANCE * float(voxel_sizes(geometry.affine).min()) else apart
+
+
+def corners_apart(a: Float[np.ndarray, "4 4"], b: Float[np.ndarray, "4 4"], shape: Sequence[int]) -> float:
+    """The largest distance between the same corner of a grid under two affines, in mm."""
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
+    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
 
 
 def to_ras(stored: Shaped[np.ndarray, "..."], geometry: Geometry) -> Shaped[np.ndarray, "..."]:

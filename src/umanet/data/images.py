@@ -85,7 +85,10 @@ def unknown_values(
     values: Shaped[np.ndarray, "*spatial"], classes: Sequence[ClassDefinition], ignore: Sequence[int] = ()
 ) -> list[float]:
     """The values that neither a class nor ``ignore`` has, in ascending order."""
-    known = [*ignore, *(value for definition in classes for value in definition.values)]
+    known = {*ignore, *(value for definition in classes for value in definition.values)}
+    # Counting each known value is a hundred times faster than sorting all, and most files hold no other.
+    if sum(np.count_nonzero(values == value) for value in known) == values.size:
+        return []
     return [float(value) for value in np.unique(values) if value not in known]
 
 
@@ -98,10 +101,10 @@ def labels_from_values(
     """
     labels = np.zeros(values.shape, np.uint8)
     for value in ignore:
-        labels[values == value] = IGNORE
-    for k, definition in enumerate(classes):
+        np.copyto(labels, np.uint8(IGNORE), where=values == value)
+    for k, definition in enumerate(classes[1:], start=1):
         for value in definition.values:
-            labels[values == value] = k
+            np.copyto(labels, np.uint8(k), where=values == value)
     return labels
 
 
