@@ -57,7 +57,7 @@ def annotate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetIndex:
-    """Let algorithms annotate every case, and write a data set that has them as further annotators, whole or not at all.
+    """Let algorithms annotate every case, and write a data set that has them as further annotators, whole or not.
 
     ``output`` gets ``annotations/ALGORITHM/CASE`` in the images' own geometry, and ``dataset.json``, which names the
     images where they are. Algorithms with many empty or nearly full annotations are said in a warning.

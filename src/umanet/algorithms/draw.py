@@ -75,7 +75,7 @@ def region_growing(image: Image, start: Mask) -> Mask:
 
 
 def watershed(image: Image, start: Mask) -> Mask:
-    """Bright and dark voxels by Otsu's two thresholds; what is between goes to the side that no edge divides it from."""
+    """Bright and dark voxels by Otsu's two thresholds; what is between goes where no edge divides it."""
     low, high = _two_thresholds(image)
     markers = np.where(image > high, 2, np.where(image <= low, 1, 0)).astype(np.int32)
     return np.asarray(segmentation.watershed(filters.sobel(image), markers) == 2)
