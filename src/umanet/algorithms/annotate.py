@@ -123,7 +123,7 @@ def masks(
 def _kept(mask: Mask, keep: str, middle: Mask) -> Mask:
     if keep == "all" or not mask.any():
         return mask
-    regions, _ = ndimage.label(mask)
+    regions, _ = ndimage.label(mask)  # type: ignore  # an integer only with `output`
     if keep == "largest":
         return np.asarray(regions == np.bincount(regions.ravel())[1:].argmax() + 1)
     inside = np.unique(regions[middle])

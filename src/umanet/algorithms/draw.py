@@ -70,7 +70,7 @@ def region_growing(image: Image, start: Mask) -> Mask:
     seed = np.unravel_index(int(np.argmax(np.where(start, smooth, -np.inf))), image.shape)
     high = image > (float(smooth[seed]) + float(np.median(image))) / 2
     high[seed] = True
-    regions, _ = ndimage.label(high)
+    regions, _ = ndimage.label(high)  # type: ignore  # an integer only with `output`
     return np.asarray(regions == regions[seed])
 
 
@@ -89,7 +89,7 @@ def chan_vese(image: Image, start: Mask) -> Mask:
         Transactions on Pattern Analysis and Machine Intelligence 36(1), 2014. DOI 10.1109/TPAMI.2013.106
     """
     begin = otsu(image, start).astype(np.int8)
-    found = segmentation.morphological_chan_vese(image, CONTOUR_STEPS, init_level_set=begin, smoothing=1)
+    found = segmentation.morphological_chan_vese(image, CONTOUR_STEPS, init_level_set=begin, smoothing=1)  # type: ignore  # or an array
     return np.asarray(found == 1)
 
 

@@ -37,7 +37,7 @@ class Outline:
 
 def outlines(mask: Bool[np.ndarray, "H W"]) -> list[Outline]:
     """The connected regions of a mask, from above to below."""
-    numbered, _ = ndimage.label(mask)
+    numbered, _ = ndimage.label(mask)  # type: ignore  # an integer only with `output`
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), start=1):
         region = numbered[rows, columns] == number
