@@ -60,7 +60,10 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
         ImageError: The header cannot be read.
     """
     with reading(path):
-        expected = _promised(nib.load(path, mmap=False))
+        image = nib.load(path, mmap=False)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+        expected = _promised(image)
         size = path.stat().st_size
         if not path.name.lower().endswith(".gz"):
             return expected, size
@@ -74,7 +77,10 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
 
 
 def _promised(image: nib.Nifti1Image) -> int:
-    return int(image.dataobj.offset) + int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
+    return (
+        int(getattr(image.dataobj, "offset", 0))
+        + int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
+    )
 
 
 def _read_through(image: nib.Nifti1Image, path: Path) -> np.ndarray:
