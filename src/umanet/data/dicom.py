@@ -197,6 +197,7 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
         ImageError: Unreadable, or the extra ``dicom`` is not installed.
     """
     try:
+        import highdicom  # noqa: F401  # whoever reads a file goes on to need it
         import pydicom
     except ImportError:
         raise ImageError(
