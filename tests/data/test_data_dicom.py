@@ -1,7 +1,12 @@
 """DICOM series are volumes in the patient's space, whatever their files are called."""
 
+import sys
+import warnings
+
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import HTJ2K, JPEGLSLossless, RLELossless
 
 from fake_data.dicom import OBLIQUE, write_series
 from umanet.data.dicom import read_series
@@ -51,3 +56,47 @@ def test_a_truncated_file_is_named_without_its_contents(tmp_path):
     with pytest.raises(ImageError) as caught:
         read_series(tmp_path)
     assert "SECRET" not in str(caught.value).upper()
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=["RLE", "JPEG-LS"])
+def test_compressed_pixels_are_read_as_uncompressed_ones(tmp_path, syntax):
+    values = rng.integers(-1000, 1000, (4, 16, 16)).astype(float)
+    write_series(tmp_path / "plain", values)
+    write_series(tmp_path / "small", values)
+    for path in (tmp_path / "small").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(syntax)
+        dataset.save_as(path)
+    assert (read_series(tmp_path / "small")[0] == read_series(tmp_path / "plain")[0]).all()
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_an_encoding_that_nothing_decodes_is_said(tmp_path, files):
+    write_series(tmp_path, np.zeros((files, 16, 16)))
+    for path in tmp_path.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(RLELossless)
+        dataset.file_meta.TransferSyntaxUID = HTJ2K
+        dataset.save_as(path)
+    with pytest.raises(ImageError, match=r"cannot be decoded.*uncompressed transfer syntax") as caught:
+        read_series(tmp_path)
+    assert "SECRET" not in str(caught.value).upper()
+
+
+@pytest.mark.parametrize("package", ["pydicom", "highdicom"])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch, package):
+    write_series(tmp_path, np.zeros((3, 4, 4)))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImageError, match=r"pip install 'umanet\[dicom\]'"):
+        read_series(tmp_path)
+
+
+def test_odd_tags_are_neither_warned_of_nor_logged(tmp_path, caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_series(tmp_path, np.zeros((3, 4, 4)), series="SECRET")
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read_series(tmp_path)
+    assert not said and not caplog.text

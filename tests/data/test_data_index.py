@@ -206,3 +206,11 @@ def test_training_refuses_an_empty_split_and_cases_without_annotation(tmp_path):
         require_trainable(index, "validation")
     with pytest.raises(DatasetError, match=r"1 of 1 cases without any annotation found in split 'test' of 'small'"):
         require_trainable(index, "test")
+
+
+def test_a_code_is_kept_and_its_absence_is_not_written():
+    coded = ClassDefinition(name="mass", values=(1,), code="SCT:4147007:Mass")
+    assert ClassDefinition.model_validate(coded.model_dump(mode="json")) == coded
+    assert "code" not in ClassDefinition(name="mass", values=(1,)).model_dump(mode="json")
+    with pytest.raises(ValueError, match="code"):
+        ClassDefinition(name="mass", values=(1,), code="Mass")

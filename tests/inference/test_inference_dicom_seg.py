@@ -8,6 +8,7 @@ from pydicom.uid import generate_uid
 
 from fake_data.dicom import write_series
 from umanet.data.dicom import read_series
+from umanet.data.geometry import from_ras, ras_affine
 from umanet.data.index import ClassDefinition
 from umanet.errors import OutputError
 from umanet.inference.dicom_seg import write_dicom_seg
@@ -36,8 +37,6 @@ def test_labels_are_read_back_by_another_reader_at_the_same_places(tmp_path):
     seg = hd.seg.segread(path)
     volume = seg.get_volume(combine_segments=True)
     # The affine and the axes of the file are one description of the place, those of our geometry the other.
-    from umanet.data.geometry import ras_affine
-
     inverse = np.linalg.inv(ras_affine(geometry))
     for index in np.ndindex(*volume.spatial_shape):
         lps = place(volume.affine, *index)
@@ -78,8 +77,6 @@ def test_probabilities_are_read_back_to_half_a_step(tmp_path):
     )
     seg = hd.seg.segread(path)
     assert seg.segmentation_type.value == "FRACTIONAL" and seg.segmentation_fractional_type.value == "PROBABILITY"
-    from umanet.data.geometry import from_ras
-
     for k in (1, 2, 3):
         found = seg.get_volume(segment_numbers=[k]).array[..., 0]
         stored = from_ras(probabilities[k], geometry).transpose(2, 1, 0)

@@ -35,8 +35,8 @@ def parse_class_names(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]] | No
     names: dict[str, tuple[str, ...]] = {}
     taken: set[str] = set()
     for text in texts:
-        name, _, listed = text.partition("=")
-        found = tuple(part.strip() for part in (listed or name).split(","))
+        name, equals, listed = text.partition("=")
+        found = tuple(part.strip() for part in (listed if equals else name).split(","))
         again = name in names or taken & {part.casefold() for part in found}
         if not name or not all(found) or again:
             raise ConfigError(f"--classes {text} found, NAME=LABEL,LABEL with each name once expected, as in mass=GTV.")

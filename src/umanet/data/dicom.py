@@ -4,7 +4,6 @@ Slices are put in order by where they lie in the patient, never by file name or 
 are the extra ``dicom``.
 """
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +37,22 @@ HEADER = (
 """The tags by which files are told apart; none says who the patient is."""
 
 
+@contextmanager
+def odd_values_unsaid() -> Iterator[None]:
+    """Pydicom warns of and logs values that DICOM does not allow, and quotes them: a patient's name, perhaps.
+
+    Values are looked at when they are asked for, so this goes round all that asks, not round reading alone.
+    """
+    try:
+        from pydicom.config import disable_value_validation
+    except ImportError:  # said when a file is read
+        yield
+        return
+    with disable_value_validation():
+        yield
+
+
+@odd_values_unsaid()
 def series_in(folder: Path) -> dict[str, list[Path]]:
     """The image series of a folder (not of those below): series instance UID to files, in the order of names.
 
@@ -55,6 +70,7 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
     return dict(found)
 
 
+@odd_values_unsaid()
 def series_files(path: Path) -> list[Path]:
     """The files of the series that ``path`` stands for: a file of it, or a folder that holds one image series.
 
@@ -76,6 +92,7 @@ def series_files(path: Path) -> list[Path]:
     return next(iter(series.values()))
 
 
+@odd_values_unsaid()
 def read_series(path: Path, spatial_dims: int | None = None) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
     """A series in modality units (Hounsfield for CT); MONOCHROME1 is inverted, so that bright is high.
 
@@ -197,6 +214,7 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
         ImageError: Unreadable, or the extra ``dicom`` is not installed.
     """
     try:
+        import highdicom  # noqa: F401  # whoever reads a file goes on to need it
         import pydicom
     except ImportError:
         raise ImageError(
@@ -209,16 +227,11 @@ def read_dataset(path: Path, **options: Any) -> "Dataset":
 
 @contextmanager
 def quoting_no_tag(path: Path) -> Iterator[None]:
-    """What pydicom raises on corrupt files, as an ImageError that names the file but nothing that stands in it.
-
-    Its warnings about odd values quote the values, a patient's name perhaps: they are not shown.
-    """
+    """What pydicom raises on corrupt files, as an ImageError that names the file but nothing that stands in it."""
     from pydicom.errors import InvalidDicomError
 
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pydicom|highdicom")
-            yield
+        yield
     except (InvalidDicomError, OSError, EOFError, KeyError, NotImplementedError) as error:
         raise ImageError(
             f"{path} cannot be read as DICOM ({type(error).__name__}). It may be truncated: copy it again."

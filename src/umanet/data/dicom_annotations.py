@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 
 from umanet.data.contours import fill_even_odd
-from umanet.data.dicom import LPS_TO_RAS, quoting_no_tag, read_dataset
+from umanet.data.dicom import LPS_TO_RAS, odd_values_unsaid, quoting_no_tag, read_dataset
 from umanet.data.geometry import GRID_TOLERANCE, to_ras
 from umanet.data.index import CODE
 from umanet.errors import AnnotationError, ImageError, counted
@@ -69,6 +69,7 @@ def is_annotation(sop_class: str) -> bool:
     return sop_class in SEGMENTATIONS or sop_class == STRUCTURES
 
 
+@odd_values_unsaid()
 def read_outline(path: Path) -> Outline:
     """What an annotation object refers to, and the names in it.
 
@@ -90,6 +91,7 @@ def read_outline(path: Path) -> Outline:
         )
 
 
+@odd_values_unsaid()
 def read_regions(path: Path, geometry: Geometry, frame: str | None) -> list[Region]:
     """The masks of an annotation object on the grid of its image.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
-from umanet.data.dicom import LPS_TO_RAS, quoting_no_tag, read_dataset, series_files
+from umanet.data.dicom import LPS_TO_RAS, odd_values_unsaid, quoting_no_tag, read_dataset, series_files
 from umanet.data.files import whole_file
 from umanet.data.formats import DICOM
 from umanet.data.geometry import from_ras
@@ -33,6 +33,7 @@ LONGEST_TEXT = 64
 """Characters of a DICOM long string."""
 
 
+@odd_values_unsaid()
 def write_dicom_seg(
     path: Path,
     source: Path,

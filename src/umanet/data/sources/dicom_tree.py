@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from umanet.data.dicom import is_image, read_header
+from umanet.data.dicom import is_image, odd_values_unsaid, read_header
 from umanet.data.dicom_annotations import Outline, is_annotation, read_outline
 from umanet.data.formats import DICOM, begins_as_dicom
 from umanet.data.sources.raw_folder import Unusable
@@ -52,6 +52,7 @@ class Drawing:
     outline: Outline
 
 
+@odd_values_unsaid()
 def read_tree(
     root: Path, unusable: Unusable, progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Series], list[Drawing]]:
