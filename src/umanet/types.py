@@ -52,7 +52,7 @@ class Geometry:
     """Where an array lies in the file it came from, and where the file lies in the patient.
 
     Attributes:
-        shape: Spatial shape of the array as the code sees it: NIfTI in RAS+ axis order, everything else as stored.
+        shape: Spatial shape of the array as the code sees it: RAS+ axis order where there is an affine, else as stored.
         spacing: Millimetres per voxel along each axis of the array; ones where the file does not know.
         spacing_is_known: False where the file holds no spacing (most PNG and JPEG files).
         affine: 4 x 4, voxel index *of the file as stored* to RAS+ millimetres; None for file types without one.
@@ -62,6 +62,7 @@ class Geometry:
         suffix: Type of the file in lower case, ``.png`` or ``.nii.gz``: outputs are written in the same type.
         qform: As ``affine``, of the qform of a NIfTI file, which may differ from its sform; None: it does not.
         codes: NIfTI codes of qform and sform: 0 unknown, 1 scanner, 2 aligned, 3 Talairach, 4 MNI.
+        plane: Of NRRD and MetaImage files with two axes: column and row to millimetres, 3 x 3. Only carried to outputs.
         resolution: Of PNG and TIFF files: pixels per unit along a row and along a column, and the unit as TIFF numbers
             it (1 none, 2 inch, 3 centimetre). Only carried to outputs; None where the file says nothing.
     """
@@ -76,6 +77,7 @@ class Geometry:
     qform: Float[np.ndarray, "4 4"] | None = None
     codes: tuple[int, int] = (1, 1)
     resolution: tuple[float, float, int] | None = None
+    plane: Float[np.ndarray, "3 3"] | None = None
 
 
 @dataclass(frozen=True)

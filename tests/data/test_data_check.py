@@ -18,11 +18,12 @@ DISC = (np.hypot(*np.mgrid[-8:8, -10:10]) < 6).astype(np.uint8)
 def index(tmp_path) -> DatasetIndex:
     """Three good cases with two annotators and a truth, every file of its own."""
     for n, case in enumerate("abc"):
+        disc = np.roll(DISC, n - 1, 1)
         for kind, array in {
             "images": np.random.default_rng(n).integers(0, 255, DISC.shape, dtype=np.uint8),
-            "annotations/anna": DISC,
-            "annotations/ben": np.roll(DISC, 1, 0),
-            "truth": DISC,
+            "annotations/anna": disc,
+            "annotations/ben": np.roll(disc, 1, 0),
+            "truth": disc,
         }.items():
             save(tmp_path / kind / f"{case}.png", array)
     return folder.index(tmp_path)
@@ -47,7 +48,13 @@ def test_a_good_data_set_has_no_problems(index):
     report = check(index)
     assert report.ok
     assert report.problems == ()
-    assert report.to_text() == f"{index.name}: 3 cases, 0 errors, 0 warnings, 0 notes."
+    assert report.to_text().splitlines() == [
+        f"{index.name}: 3 cases, 0 errors, 0 warnings, 0 notes.",
+        "annotator anna: 3 drawn, 0 empty, 0 missing.",
+        "annotator ben: 3 drawn, 0 empty, 0 missing.",
+        "class background (0): 6 annotations, 1266 voxels.",
+        "class foreground (1): 6 annotations, 654 voxels.",
+    ]
 
 
 def test_progress_is_told_after_every_case(index):
@@ -142,7 +149,7 @@ def test_all_problems_come_in_one_report_errors_first(index, tmp_path):
     for spoil in (empty_annotation, truncate_image):
         spoil(tmp_path)
     save(tmp_path / "annotations/anna/a.png", DISC[:5] * 9)
-    save(tmp_path / "annotations/anna/c.png", np.roll(DISC, 1, 0))
+    save(tmp_path / "annotations/anna/c.png", np.roll(DISC, (1, 1), (0, 1)))
     report = check(index)
     assert [(p.code, p.case) for p in report.problems] == [
         ("geometry", "a"),
@@ -208,7 +215,8 @@ HALF[:30] = 254
 )
 def test_a_class_that_looks_like_stray_values_is_reported(tmp_path, count, odd, rare):
     report = check(with_values(tmp_path, count, **odd))
-    assert [problem.code for problem in report.problems] == (["rare-class"] if rare else [])
+    # The odd annotations are the same in several cases.
+    assert [p.code for p in report.problems if p.code != "same-annotation"] == (["rare-class"] if rare else [])
     if rare:
         assert f"'class_254' (value 254) found in {len(odd)} of {count} annotations" in report.to_text()
         assert "first in c3/anna" in report.to_text() and "umanet import --classes" in report.to_text()

@@ -69,6 +69,19 @@ def test_an_index_goes_round(tmp_path):
     assert index.task == Task(2, ("grey",), ("background", "nodule"), ("anna", "ben"))
 
 
+def test_who_draws_what_reaches_the_task(tmp_path):
+    content = values(annotator_classes={"ben": ["nodule"]}, ignore=[9])
+    content["classes"].append({"name": "cyst", "values": [5]})
+    index = read_index(written(tmp_path, content))
+    assert index.task.drawn == ((1, 2), (1,)) and index.ignore == (9,)
+    write_index(index, tmp_path / "again.json")
+    assert read_index(tmp_path / "again.json") == index
+
+
+def test_a_task_in_which_everybody_draws_all_says_nothing_of_it(tmp_path):
+    assert read_index(written(tmp_path, values())).task.drawn == ()
+
+
 def test_a_case_without_patient_is_a_patient_of_its_own(tmp_path):
     assert read_index(written(tmp_path, values(cases=[a_case(patient=None)]))).cases[0].patient == "a"
 
@@ -132,6 +145,19 @@ BROKEN = {
     "an empty id": (values(cases=[a_case(id="")]), "The case name '' found"),
     "another format": (values(format="nnunet"), "Format 'nnunet' version 1 found, 'umanet-dataset' version 1 expected"),
     "another version": (values(version=2), "version 2 found"),
+    "a value that is ignored and a class": (
+        values(ignore=[1]),
+        "File value 1 found in `ignore` and in class",
+    ),
+    "a class that nobody has": (
+        values(annotator_classes={"anna": ["nodlue"]}),
+        "Class 'nodlue' found in `annotator_classes` of 'anna'.* Did you mean 'nodule'",
+    ),
+    "an annotator of no class": (values(annotator_classes={"anna": []}), "No class found in `annotator_classes`"),
+    "classes of an unknown annotator": (
+        values(annotator_classes={"ana": ["nodule"]}),
+        "Annotator 'ana' found in `annotator_classes`.*Did you mean 'anna'",
+    ),
     "no object": ([], "A list found, an object with 'umanet-dataset' expected"),
     "no JSON": ("{", "is not valid JSON"),
     "an annotator named twice": (

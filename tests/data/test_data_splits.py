@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umanet.data.index import ClassDefinition, DatasetIndex
-from umanet.data.splits import split_by_patient, split_index
+from umanet.data.splits import complete_splits, split_by_patient, split_index
 from umanet.errors import DatasetError
 from umanet.types import Case
 
@@ -78,3 +78,34 @@ def test_the_index_says_where_its_splits_come_from():
     assert (split.splits.seed, split.splits.fractions) == (4, FRACTIONS)
     assert split.cases == split_by_patient(index.cases, FRACTIONS, seed=4)
     assert index.splits is None
+
+
+def split_case(name, split=None, patient=""):
+    return Case(name, (Path(f"{name}.png"),), patient=patient or name, split=split)
+
+
+def an_index_of(*cases):
+    classes = (ClassDefinition(name="background", values=(0,)), ClassDefinition(name="c", values=(1,)))
+    return DatasetIndex(spatial_dims=2, channels=("grey",), classes=classes, cases=cases)
+
+
+def test_an_official_test_set_stays_and_the_rest_is_shared_out():
+    cases = [split_case(f"t{n}", "test") for n in range(3)] + [split_case(f"c{n}") for n in range(8)]
+    index = complete_splits(an_index_of(*cases), {"train": 0.7, "validation": 0.1, "test": 0.2}, 0)
+    assert [case.split for case in index.cases[:3]] == ["test"] * 3
+    rest = [case.split for case in index.cases[3:]]
+    assert rest.count("train") == 7 and rest.count("validation") == 1
+    assert index.splits is not None and "given by the source" in index.splits.method
+
+
+def test_a_patient_of_the_test_set_keeps_all_cases_there():
+    cases = [split_case("a", "test", "p"), split_case("b", None, "p"), split_case("c"), split_case("d")]
+    index = complete_splits(an_index_of(*cases), {"train": 0.5, "validation": 0.5}, 0)
+    assert index.cases[1].split == "test"
+    assert {case.split for case in index.cases[2:]} == {"train", "validation"}
+
+
+def test_splits_that_are_all_given_are_not_touched():
+    cases = [split_case("a", "train"), split_case("b", "validation"), split_case("c", "test")]
+    index = complete_splits(an_index_of(*cases), {"train": 1.0}, 0)
+    assert index == an_index_of(*cases)

@@ -12,8 +12,20 @@ from umanet.data.index import read_index
 
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
+    "bids": (),
     "chase-db1": (),
+    "dicom": (),
+    "csv": (),
+    "nnunet": (),
+    "curvas": (),
+    "jsrt": ("--as", "annotator", "--split-by-fold"),
+    "qubiq": ("--dataset", "brain-tumor", "--task", "1"),
+    "riga": (),
+    "lidc": ("--side", "32"),
+    "lidc-crops": (),
 }
+OTHERWISE: tuple[tuple[str, tuple[str, ...]], ...] = (("lidc", ("--side", "32", "--dims", "2")),)
+"""The same downloads with other flags that make another kind of data of them."""
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""
 
@@ -26,11 +38,11 @@ def test_every_source_has_a_made_up_download():
     assert set(DOWNLOADS) | ELSEWHERE == set(SOURCES)
 
 
-@pytest.mark.parametrize("source", DOWNLOADS)
-def test_the_whole_way(source: str, tmp_path: Path, capsys):
+@pytest.mark.parametrize(("source", "flags"), [*DOWNLOADS.items(), *OTHERWISE])
+def test_the_whole_way(source: str, flags: tuple[str, ...], tmp_path: Path, capsys):
     raw = import_module(f"fake_data.raw.{source.replace('-', '_')}").write(tmp_path / "raw data ü")
     dataset, work = tmp_path / "dataset.json", tmp_path / "run"
-    run("import", source, raw, "-o", dataset, *DOWNLOADS[source])
+    run("import", source, raw, "-o", dataset, *flags)
     index = read_index(dataset)
     assert all(case.split for case in index.cases) and {"train", "validation", "test"} <= {c.split for c in index.cases}
     capsys.readouterr()

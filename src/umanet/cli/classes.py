@@ -24,3 +24,24 @@ def parse_classes(texts: tuple[str, ...]) -> "list[ClassDefinition] | None":
                 f"--classes {text} found, NAME=VALUE or NAME=VALUE,VALUE expected, as in lesion=1,255."
             ) from None
     return definitions or None
+
+
+def parse_class_names(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]] | None:
+    """``("background=BODY", "mass=GTV,GTV-1")`` to names per class; a class alone means its own name; None for none.
+
+    Raises:
+        ConfigError: No name, a class or a name twice, or nothing but the background.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    taken: set[str] = set()
+    for text in texts:
+        name, _, listed = text.partition("=")
+        found = tuple(part.strip() for part in (listed or name).split(","))
+        again = name in names or taken & {part.casefold() for part in found}
+        if not name or not all(found) or again:
+            raise ConfigError(f"--classes {text} found, NAME=LABEL,LABEL with each name once expected, as in mass=GTV.")
+        names[name] = found
+        taken |= {part.casefold() for part in found}
+    if names and set(names) == {"background"}:
+        raise ConfigError("--classes with the background alone found, one more class at least expected. Add mass=GTV.")
+    return names or None

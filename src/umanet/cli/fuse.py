@@ -41,7 +41,7 @@ class Fuse:
         index = read_index(self.dataset)
         how = self.how
         if how not in FUSIONS:
-            how = open_model(_run_folder(how), self.device, self.threads, grading=True)
+            how = open_model(run_folder(how), self.device, self.threads, grading=True)
         with progress("Fusing") as report:
             fused = fuse_dataset(
                 index, how, self.output, split=self.split, options=self._options(), progress=report
@@ -55,7 +55,7 @@ class Fuse:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _run_folder(name: str) -> Path:
+def run_folder(name: str) -> Path:
     """Raises: ConfigError: Neither a fusion nor a folder."""
     from umanet.fusion import FUSIONS
 

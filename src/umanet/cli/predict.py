@@ -7,12 +7,13 @@ import tyro
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
 from umanet.errors import ConfigError, counted
+from umanet.inference.also import AlsoFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from umanet.inference.model_file import Model
-    from umanet.types import Sample
+    from umanet.types import Case, Sample
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,25 @@ class Predict:
     """A new folder for what is predicted."""
     split: str | None = None
     """Only the cases of this split of the data set."""
+    also: tuple[AlsoFormat, ...] = ()
+    """Further copies: label maps as nrrd or mha, DICOM segmentations (of DICOM images), outlines of pictures as geojson
+    (QuPath) or coco, a bids derivative."""
     device: Device = "auto"
     """Where the network computes."""
     threads: int | None = None
     """CPU threads of torch. Default: as many as the run was trained with."""
 
     def run(self) -> None:
+        from umanet.inference.also.copies import Copies
         from umanet.inference.predict import predict
 
         model = open_model(self.run_folder, self.device, self.threads)
-        total, samples = self._samples(model)
+        cases, samples = self._samples(model)
+        also = Copies(self.also, cases, model)
         with progress("Predicting") as report:
-            predict(model, samples, self.output, total=total, split=self.split, progress=report)
-        say(f"Labels, probabilities and entropy of {counted(total, 'case')} in {self.output}.")
+            predict(model, samples, self.output, total=len(cases), split=self.split, also=also, progress=report)
+        copies = f", and copies as {', '.join(self.also)}," if self.also else ""
+        say(f"Labels, probabilities and entropy of {counted(len(cases), 'case')}{copies} in {self.output}.")
         if self._dataset:
             next_step("evaluate", self.output, self._dataset)
 
@@ -51,14 +58,12 @@ class Predict:
         only = self.inputs[0]
         return only if only.suffix == ".json" or (only / "dataset.json").is_file() else None
 
-    def _samples(self, model: "Model") -> "tuple[int, Iterable[Sample]]":
+    def _samples(self, model: "Model") -> "tuple[list[Case], Iterable[Sample]]":
         from umanet.data.index import read_index
         from umanet.inference.predict import samples_of_images, samples_of_index
 
         if self._dataset:
-            cases, samples = samples_of_index(model, read_index(self._dataset), self.split)
-            return len(cases), samples
+            return samples_of_index(model, read_index(self._dataset), self.split)
         if self.split:
             raise ConfigError(f"--split {self.split} found with images, a dataset.json expected. Leave --split out.")
-        cases, samples = samples_of_images(model, list(self.inputs))
-        return len(cases), samples
+        return samples_of_images(model, list(self.inputs))

@@ -10,10 +10,12 @@ from typing import Annotated, Protocol
 import tyro
 
 from umanet.cli.agreement import Agreement
+from umanet.cli.annotate import Annotate
 from umanet.cli.check import Check
 from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
 from umanet.cli.evaluate import Evaluate
+from umanet.cli.export_dataset import ExportDataset
 from umanet.cli.fuse import Fuse
 from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
@@ -35,9 +37,11 @@ Commands = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Annotate, tyro.conf.subcommand("annotate")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
+    | Annotated[ExportDataset, tyro.conf.subcommand("export-dataset")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]

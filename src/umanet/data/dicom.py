@@ -4,6 +4,7 @@ Slices are put in order by where they lie in the patient, never by file name or 
 are the extra ``dicom``.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,9 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
     for path in listed(folder):
         if path.is_file() and begins_as_dicom(path):
             header = read_header(path)
-            if "SOPClassUID" not in header or (_is_image(header) and "Rows" not in header):
+            if "SOPClassUID" not in header or (is_image(header) and "Rows" not in header):
                 raise ImageError(f"{path} ends before its image begins: truncated. Copy it again.")
-            if _is_image(header):
+            if is_image(header):
                 found[str(header.get("SeriesInstanceUID"))].append(path)
     return dict(found)
 
@@ -90,7 +91,7 @@ def read_series(path: Path, spatial_dims: int | None = None) -> tuple[Float32[np
         GeometryError: Slices that do not make a volume (missing, tilted, twice), or another number of axes.
     """
     files = series_files(path)
-    datasets = [_read(file) for file in files]
+    datasets = [read_dataset(file) for file in files]
     volume = len(datasets) > 1 or int(datasets[0].get("NumberOfFrames", 1)) > 1
     found = 3 if volume or (spatial_dims == 3 and "ImagePositionPatient" in datasets[0]) else 2
     if spatial_dims not in (None, found):
@@ -110,7 +111,7 @@ def volume_geometry(datasets: "list[Dataset]", where: Path) -> tuple[Any, Geomet
     """
     import highdicom as hd
 
-    with _named(where):
+    with quoting_no_tag(where):
         try:
             if len(datasets) == 1 and int(datasets[0].get("NumberOfFrames", 1)) > 1:
                 volume = hd.Image.from_dataset(datasets[0], copy=False).get_volume(dtype=np.float32)
@@ -159,7 +160,7 @@ def _geometry(affine: Float64[np.ndarray, "4 4"], file_shape: tuple[int, ...]) -
 def _picture(dataset: "Dataset", where: Path) -> tuple[np.ndarray, Geometry]:
     from pydicom.pixels import apply_modality_lut
 
-    with _named(where):
+    with quoting_no_tag(where):
         try:
             values = np.asarray(apply_modality_lut(dataset.pixel_array, dataset), np.float32)
         except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
@@ -176,7 +177,7 @@ def _picture(dataset: "Dataset", where: Path) -> tuple[np.ndarray, Geometry]:
     return channels, Geometry(channels.shape[1:], mm, known, suffix=DICOM)
 
 
-def _is_image(header: "Dataset") -> bool:
+def is_image(header: "Dataset") -> bool:
     return header.SOPClassUID not in NOT_IMAGES and "Image Storage" in header.SOPClassUID.name
 
 
@@ -186,10 +187,15 @@ def read_header(path: Path) -> "Dataset":
     Raises:
         ImageError: Unreadable.
     """
-    return _read(path, stop_before_pixels=True, specific_tags=list(HEADER))
+    return read_dataset(path, stop_before_pixels=True, specific_tags=list(HEADER))
 
 
-def _read(path: Path, **options: Any) -> "Dataset":
+def read_dataset(path: Path, **options: Any) -> "Dataset":
+    """A DICOM file; ``options`` are those of ``pydicom.dcmread``.
+
+    Raises:
+        ImageError: Unreadable, or the extra ``dicom`` is not installed.
+    """
     try:
         import pydicom
     except ImportError:
@@ -197,17 +203,22 @@ def _read(path: Path, **options: Any) -> "Dataset":
             f"A DICOM file found at {path}, which needs the packages pydicom and highdicom. Install them: "
             "pip install 'umanet[dicom]'."
         ) from None
-    with _named(path):
+    with quoting_no_tag(path):
         return pydicom.dcmread(path, **options)
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """What pydicom raises on corrupt files, as an ImageError that names the file but nothing that stands in it."""
+def quoting_no_tag(path: Path) -> Iterator[None]:
+    """What pydicom raises on corrupt files, as an ImageError that names the file but nothing that stands in it.
+
+    Its warnings about odd values quote the values, a patient's name perhaps: they are not shown.
+    """
     from pydicom.errors import InvalidDicomError
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom|highdicom")
+            yield
     except (InvalidDicomError, OSError, EOFError, KeyError, NotImplementedError) as error:
         raise ImageError(
             f"{path} cannot be read as DICOM ({type(error).__name__}). It may be truncated: copy it again."

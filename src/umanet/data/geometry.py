@@ -5,6 +5,7 @@ RAS+: array axes 0, 1, 2 grow towards the patient's right, anterior, superior. M
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -14,12 +15,51 @@ from jaxtyping import Float, Integer, Shaped, UInt8
 from nibabel.affines import voxel_sizes
 from torch import Tensor
 
-from umanet.errors import GeometryError
+from umanet.errors import GeometryError, ImageError
 from umanet.types import IGNORE, Geometry
 
 GRID_TOLERANCE = 0.05
 """How far corners of one grid may lie apart, in voxels (of the smallest side). Headers rounded to four decimals
 move the corner of a 512-voxel volume by up to 0.03 voxels; half a voxel would move labels."""
+
+
+def geometry_in_file(
+    path: Path,
+    affine: Float[np.ndarray, "4 4"],
+    file_shape: tuple[int, ...],
+    spatial_dims: int | None,
+    *,
+    known: bool,
+    suffix: str,
+) -> Geometry:
+    """Of a file with an affine, whose array is to be presented in RAS+ axis order.
+
+    Args:
+        path: For messages.
+        affine: Voxel index of the file as stored to RAS+ millimetres.
+        file_shape: As stored.
+        spatial_dims: 2 takes a file with one slice, along any axis; None means 2 where there is one slice.
+        known: Whether the file says its spacing; one other than ones is known anyway.
+        suffix: Type of outputs.
+
+    Raises:
+        ImageError: A singular affine.
+        GeometryError: Other than ``spatial_dims`` axes.
+    """
+    orientation = _orientation(path, affine)
+    sizes = voxel_sizes(affine)
+    file_axis = [int(np.argwhere(orientation[:, 0] == axis)[0, 0]) for axis in range(3)]
+    kept = [axis for axis in file_axis if axis not in _left_out(path, file_shape, spatial_dims)]
+    solid = (*file_shape, 1)[:3]
+    return Geometry(
+        shape=tuple(solid[axis] for axis in kept),
+        spacing=tuple(float(sizes[axis]) for axis in kept),
+        spacing_is_known=known or not np.allclose(sizes, 1),
+        affine=affine,
+        file_shape=file_shape,
+        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
+        suffix=suffix,
+    )
 
 
 def ras_affine(geometry: Geometry) -> Float[np.ndarray, "4 4"] | None:
@@ -34,8 +74,9 @@ def grid_difference(first: Geometry, second: Geometry) -> str | None:
     """Why two arrays are not on the same grid, in words; None where they are.
 
     Shapes must be equal; where both files have an affine, the corners of the two grids, after reorientation to
-    RAS+, must lie within ``GRID_TOLERANCE`` voxels of each other. A file with an affine and one without cannot be
-    compared: their axis orders differ.
+    RAS+, must lie within ``GRID_TOLERANCE`` voxels of each other. A file with an affine (NIfTI, DICOM volumes, NRRD and
+    MetaImage with three axes) and one without (pictures, NRRD and MetaImage with two axes) cannot be compared: their
+    axis orders differ.
     """
     a, b = ras_affine(first), ras_affine(second)
     if (a is None) != (b is None):
@@ -44,13 +85,30 @@ def grid_difference(first: Geometry, second: Geometry) -> str | None:
         return f"shape {first.shape} and shape {second.shape}"
     if a is None or b is None:
         return None
-    shape = _ras_shape(first)
-    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
-    distance = float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
-    smallest = float(voxel_sizes(a).min())
-    if not distance <= GRID_TOLERANCE * smallest:
-        return f"grids whose corners lie {distance:.3g} mm apart (tolerance {GRID_TOLERANCE * smallest:.3g} mm)"
+    distance, tolerance = corners_apart(a, b, _ras_shape(first)), GRID_TOLERANCE * float(voxel_sizes(a).min())
+    if not distance <= tolerance:
+        return f"grids whose corners lie {distance:.3g} mm apart (tolerance {tolerance:.3g} mm)"
     return None
+
+
+def grid_noise(first: Geometry, second: Geometry) -> float:
+    """How far the corners of two grids that ``grid_difference`` takes as one lie apart, in mm; 0 without affines."""
+    a, b = ras_affine(first), ras_affine(second)
+    return 0.0 if a is None or b is None else corners_apart(a, b, _ras_shape(first))
+
+
+def form_conflict(geometry: Geometry) -> float:
+    """How far qform and sform of a file put its corners apart, in mm; 0 where that is within ``GRID_TOLERANCE``."""
+    if geometry.qform is None or geometry.affine is None or min(geometry.codes) < 1:
+        return 0.0
+    apart = corners_apart(geometry.affine, geometry.qform, _padded(geometry.file_shape or geometry.shape))
+    return 0.0 if apart <= GRID_TOLERANCE * float(voxel_sizes(geometry.affine).min()) else apart
+
+
+def corners_apart(a: Float[np.ndarray, "4 4"], b: Float[np.ndarray, "4 4"], shape: Sequence[int]) -> float:
+    """The largest distance between the same corner of a grid under two affines, in mm."""
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
+    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
 
 
 def to_ras(stored: Shaped[np.ndarray, "..."], geometry: Geometry) -> Shaped[np.ndarray, "..."]:
@@ -154,3 +212,24 @@ def _ras_shape(geometry: Geometry) -> tuple[int, ...]:
     for file_axis, (axis, _) in enumerate(geometry.orientation):
         shape[axis] = stored[file_axis]
     return tuple(shape)
+
+
+def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
+        orientation = nib.orientations.io_orientation(affine)
+        if np.isfinite(orientation).all():
+            return orientation
+    raise ImageError(f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header.")
+
+
+def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None) -> tuple[int, ...]:
+    """The file axis that a 2D array leaves out; none in 3D. The last one where several have one voxel."""
+    solid = (*file_shape, 1)[:3]
+    single = [axis for axis in range(3) if solid[axis] == 1]
+    found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
+    if found != (spatial_dims or found):
+        raise GeometryError(
+            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. Keep 2D and 3D files "
+            "in separate data sets."
+        )
+    return (single[-1],) if found == 2 else ()

@@ -5,13 +5,13 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_serializer, model_validator
 
 from umanet.data.files import whole_file
 from umanet.errors import DatasetError, did_you_mean
@@ -24,6 +24,9 @@ SPLITS = ("train", "validation", "test")
 SAFE_NAME = re.compile(r"\w(?:[\w .+=@-]*[\w+=@-])?")
 """Names become parts of file names: no separators, no leading dot, no space around."""
 
+CODE = r"[^:]{1,16}:[^:]{1,16}:[^:]{1,64}"
+"""A DICOM coded concept, ``SCHEME:VALUE:MEANING``, each part as long as DICOM allows."""
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,10 +38,18 @@ class ClassDefinition(_Entry):
     Attributes:
         name: ``background`` for the first class, by custom.
         values: The first is the one that is written to label maps.
+        code: What the class is as a DICOM coded concept, ``SCHEME:VALUE:MEANING``; for DICOM outputs. None: its
+            name says it.
     """
 
     name: str
     values: tuple[int, ...] = Field(min_length=1)
+    code: str | None = Field(default=None, pattern=f"^{CODE}$")
+
+    @model_serializer(mode="wrap")
+    def _without_absent_code(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        values = serialize(self)
+        return values if self.code else {key: value for key, value in values.items() if key != "code"}
 
 
 class SplitProvenance(_Entry):

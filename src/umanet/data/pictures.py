@@ -5,6 +5,10 @@ Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretc
 of a photograph to its EXIF tag.
 """
 
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +18,17 @@ from PIL import Image, ImageSequence
 
 from umanet.data.files import whole_file
 from umanet.data.formats import TIFF, reading, suffix_of
-from umanet.errors import ImageError
+from umanet.errors import ImageError, counted
 from umanet.types import Geometry
 
 EXIF_ORIENTATION = 0x0112
 DECODED = (1, 8, 32773, 32946)
 """TIFF compressions that tifffile decodes by itself: none, deflate (two numbers), PackBits."""
+MOST_PIXELS = 2**27
+"""Of a picture (a page of a TIFF): 11,585 x 11,585. A file of a few bytes may claim more than any memory holds."""
+SUSPICIOUS_PIXELS, SUSPICIOUS_RATIO = 2**26, 500
+"""Above so many pixels in all, a file that unpacks to more than so many times its size is taken for a bomb."""
+_opening = threading.Lock()
 Resolution = tuple[float, float, int] | None
 """As in ``Geometry``."""
 STRETCHED = {2: 85, 4: 17}
@@ -34,7 +43,7 @@ def read_picture(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry
     """
     if suffix_of(path) in TIFF:
         return _with_geometry(*_read_tiff(path), path)
-    with reading(path), Image.open(path) as picture:
+    with reading(path), _opened(path) as picture:
         _refuse_hidden_changes(picture, path)
         # Pillow makes one up for some JPEG files.
         dpi = picture.info.get("dpi") if suffix_of(path) == ".png" else None
@@ -55,7 +64,7 @@ def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], G
         ImageError: Unreadable or truncated.
     """
     if suffix_of(path) not in TIFF:
-        with reading(path), Image.open(path) as picture:
+        with reading(path), _opened(path) as picture:
             if picture.mode in ("L", "P"):
                 factor = STRETCHED.get(_png_type(path)[0], 1) if picture.mode == "L" else 1
                 return _with_geometry((np.asarray(picture) // factor)[None], None, path)
@@ -72,6 +81,44 @@ def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"], resolution
         else:
             said = {"dpi": resolution[:2]} if resolution and resolution[2] == tifffile.RESUNIT.INCH else {}
             Image.fromarray(values).save(temporary, format="PNG", **said)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of which only the header was read, once its size is known to be bearable."""
+    try:
+        # The filters of warnings are those of the whole process, so one thread at a time.
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below Pillow's own error
+            picture = Image.open(path)
+    except Image.DecompressionBombError:
+        raise ImageError(_too_large(f"More than {MOST_PIXELS} pixels", path)) from None
+    with picture:
+        depth = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2}.get(picture.mode, 1)
+        _refuse_bomb(picture.size, getattr(picture, "n_frames", 1), len(picture.getbands()) * depth, path)
+        yield picture
+
+
+def _refuse_bomb(page: tuple[int, ...], pages: int, bytes_each: int, path: Path) -> None:
+    """Before anything is unpacked.
+
+    Raises:
+        ImageError: More pixels than ``MOST_PIXELS``, or many out of next to nothing.
+    """
+    width, height = page
+    if width * height > MOST_PIXELS:
+        raise ImageError(_too_large(f"{width} x {height} pixels", path))
+    unpacked, size = width * height * pages * bytes_each, path.stat().st_size
+    if width * height * pages > SUSPICIOUS_PIXELS and unpacked > SUSPICIOUS_RATIO * size:
+        raise ImageError(
+            f"{width} x {height} pixels ({counted(pages, 'page')}) in a file of {size} bytes found, which unpacks to "
+            f"{unpacked / size:.0f} times its size; less than {SUSPICIOUS_RATIO} expected, at {path}. If the picture "
+            "is meant, crop it, or save it without compression as TIFF."
+        )
+
+
+def _too_large(found: str, path: Path) -> str:
+    return f"{found} found, at most {MOST_PIXELS} expected, at {path}. Cut the picture into tiles, or shrink it."
 
 
 def _with_geometry(channels: np.ndarray, resolution: Resolution, path: Path) -> tuple[np.ndarray, Geometry]:
@@ -114,6 +161,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, Resolution]:
         if len(series) != 1:
             raise ImageError(f"{len(series)} images found, one expected, in {path}. Save each to a file of its own.")
         axes = series[0].axes
+        _refuse_bomb((page.imagewidth, page.imagelength), len(series[0]), page.samplesperpixel * _bytes(page), path)
         stored = _read_pages(path, page) if page.compression not in DECODED else series[0].asarray()
         alpha = any(extra in (1, 2) for extra in page.extrasamples)
         resolution = _resolution(page)
@@ -122,6 +170,10 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, Resolution]:
         raise ImageError(f"Axes {axes} found, two or three spatial ones expected, in {path}. Split the file.")
     channels = np.moveaxis(stored, channel_axes[0], 0) if channel_axes else stored[None]
     return _without_alpha(channels, path) if alpha else channels, resolution
+
+
+def _bytes(page: tifffile.TiffPage) -> int:
+    return max(1, page.bitspersample // 8)
 
 
 def _resolution(page: tifffile.TiffPage) -> Resolution:
@@ -139,6 +191,6 @@ def _read_pages(path: Path, page: tifffile.TiffPage) -> np.ndarray:
         raise ImageError(
             f"16-bit colours with compression {page.compression} found in {path}. Save it without compression."
         )
-    with Image.open(path) as picture:
+    with _opened(path) as picture:
         pages = [np.asarray(frame) for frame in ImageSequence.Iterator(picture)]
     return pages[0] if len(pages) == 1 else np.stack(pages)

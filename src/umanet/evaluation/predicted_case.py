@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from umanet.data.formats import NIFTI, UNREADABLE
+from umanet.data.formats import UNREADABLE
 from umanet.data.geometry import grid_difference, to_ras
 from umanet.data.images import (
     describe_unknown,
@@ -126,7 +126,7 @@ class PredictedCase:
         return to_probability(every[-(number - 1) :], str(path))
 
     def _unpack(self, path: Path) -> Float[np.ndarray, "K *spatial"]:
-        """nnU-Net's arrays: axes of NIfTI reversed (z, y, x), pictures with an axis of one before theirs."""
+        """nnU-Net's arrays: axes of volumes reversed (z, y, x), pictures with an axis of one before theirs."""
         try:
             with np.load(path, allow_pickle=False) as packed:
                 stored = packed["probabilities"]
@@ -140,7 +140,7 @@ class PredictedCase:
                 f"An array of shape {stored.shape} and type {stored.dtype} found, numbers with an axis of classes "
                 f"first expected, in {path}. Write it again, or remove it to score labels."
             )
-        if self.geometry.suffix in NIFTI:
+        if self.geometry.affine is not None:
             shape = self.geometry.file_shape or self.geometry.shape
             arrays = [one.transpose() for one in stored]
         else:

@@ -18,6 +18,7 @@ from umanet.data.index import DatasetIndex
 from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, TaskError, counted
+from umanet.inference.also.copies import Copies
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest
 from umanet.inference.tiles import run_in_tiles
@@ -54,6 +55,7 @@ def predict(
     *,
     total: int = 0,
     split: str | None = None,
+    also: Copies | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Predict samples one after the other and write them: labels, one probability map per class, entropy.
@@ -64,6 +66,7 @@ def predict(
         output: A folder that does not exist yet, or is empty.
         total: How many cases there are, for ``progress``.
         split: The split that the cases are, written down for the evaluation.
+        also: Further copies, in other formats.
         progress: Called after every case.
 
     Returns:
@@ -78,9 +81,12 @@ def predict(
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
             _refuse_twice(sample.case, entries)
-            entries[sample.case] = write_case(sample.case, _maps(model, sample), sample.geometry, model.classes, place)
+            files = write_case(sample.case, _maps(model, sample), sample.geometry, model.classes, place)
+            entries[sample.case] = also.write(sample.case, files, sample.geometry, place) if also else files
             if progress:
                 progress(len(entries), total)
+        if also:
+            also.finish(place)
         write_manifest(entries, model.classes, made_by, place, split=split)
     return output / MANIFEST
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,8 @@ class CaseFiles(TypedDict):
     labels: str
     probabilities: dict[str, str]
     entropy: str
+    also: NotRequired[dict[str, str]]
+    """Format to file, of further copies."""
 
 
 def write_case(

@@ -96,7 +96,7 @@ def picture_of_annotations(
     return picture(image, view, [(styles[name], labels) for name, labels in present], alt), view.place
 
 
-def displayed(image: Float32[np.ndarray, "C *spatial"], index: DatasetIndex) -> Float32[np.ndarray, "C *spatial"]:
+def displayed(image: Float32[np.ndarray, "C *spatial"], index: DatasetIndex) -> Float32[np.ndarray, "shown *spatial"]:
     """The channels to show, from 0 (black) to 1: colours where they are that, else the first, at its 1st to 99th
     percentile.
     """

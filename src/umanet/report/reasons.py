@@ -241,7 +241,7 @@ def _signed_distance(mask: Bool[np.ndarray, "*spatial"], spacing: Sequence[float
 
 
 def _border(mask: Bool[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
-    return mask & ~ndimage.binary_erosion(mask, border_value=0)
+    return mask & np.logical_not(ndimage.binary_erosion(mask, border_value=0))
 
 
 def _untouched(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from umanet.data.files import replace_file, whole_folder
-from umanet.data.formats import NIFTI, TIFF, suffix_of
+from umanet.data.formats import TIFF, VOLUMES, suffix_of
 from umanet.data.geometry import resample, resample_labels, working_shape
 from umanet.data.images import file_name, read_image, read_labels, write_labels
 from umanet.data.index import ClassDefinition, DatasetIndex, read_index, write_index
@@ -79,7 +79,7 @@ def simulate(
     output = output.resolve()
     with whole_folder(output) as place:
         index = _index(images, truth, place, classes, patient_pattern)
-        _refuse_nifti(index, longest_side)
+        _refuse_volumes(index, longest_side)
         counts, limit = _limit(fractions, limit, len(index.cases))
         index = index.model_copy(
             update={
@@ -144,11 +144,11 @@ def _chosen(cases: tuple[Case, ...], limit: int, seed: int) -> tuple[Case, ...]:
     return tuple(case for case in cases if case.id in kept)
 
 
-def _refuse_nifti(index: DatasetIndex, longest_side: int | None) -> None:
-    nifti = [path for case in index.cases for path in case.image if suffix_of(path) in NIFTI]
-    if longest_side is not None and nifti:
+def _refuse_volumes(index: DatasetIndex, longest_side: int | None) -> None:
+    volumes = [path for case in index.cases for path in case.image if suffix_of(path) in VOLUMES]
+    if longest_side is not None and volumes:
         raise ConfigError(
-            f"longest_side = {longest_side} found for {nifti[0]}, pictures expected. Leave it out; data.longest_side "
+            f"longest_side = {longest_side} found for {volumes[0]}, pictures expected. Leave it out; data.longest_side "
             "and data.spacing shrink volumes for training."
         )
 

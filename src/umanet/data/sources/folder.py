@@ -39,6 +39,7 @@ def index(
     images: str = "images",
     annotations: str = "annotations",
     truth: str = "truth",
+    more_annotators: Mapping[str, Path] | None = None,
     image_pattern: str | None = None,
     annotation_pattern: str | None = None,
     patient_pattern: str | None = None,
@@ -56,6 +57,7 @@ def index(
         annotations: A folder per annotator; may be absent where there is a truth, or where classes are given: then
             these are new images, without splits.
         truth: Files named as annotations; may be absent.
+        more_annotators: Further annotators, each with the folder of their files, which may lie anywhere.
         image_pattern: Regular expression that file names without type match in full, with a group ``case`` and
             perhaps a group ``channel``. Default: the whole name, or nnU-Net's channels where every name is so.
         annotation_pattern: The same for annotations and truth, with a group ``case``.
@@ -77,6 +79,7 @@ def index(
         kind = "A file" if root.exists() else "No folder"
         raise DatasetError(f"{kind} found at {root}, the folder of the raw data expected. Check the path.")
     drawn = _annotations(root / annotations, annotation_pattern)
+    drawn |= _more(more_annotators or {}, drawn, annotation_pattern)
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
     if not drawn and not known and not classes:
         raise DatasetError(
@@ -86,18 +89,15 @@ def index(
         )
     annotated = set(known).union(*drawn.values())
     channels = _images(root / images, image_pattern, annotated)
-    for folder, files in [
-        (truth, known),
-        *((f"{annotations}/{name}", files) for name, files in drawn.items()),
-    ]:
-        _refuse_strays(root / folder, files, channels)
+    for files in (known, *drawn.values()):
+        _refuse_strays(files, channels)
     cases = [
         Case(
             id=case,
             image=tuple(files),
             annotations={annotator: found[case] for annotator, found in drawn.items() if case in found},
             truth=known.get(case),
-            patient=_patient(case, patient_pattern),
+            patient=patient_of(case, patient_pattern),
         )
         for case, files in sorted(channels.items())
     ]
@@ -109,7 +109,7 @@ def index(
     result = DatasetIndex(
         name=name or root.name,
         spatial_dims=2 if spatial_dims == 2 else 3,
-        channels=_channel_names(len(image)),
+        channels=channel_names(len(image)),
         classes=tuple(classes or discover_classes(paths, spatial_dims)),
         annotators=tuple(drawn),
         annotators_are_identified=annotators_are_identified,
@@ -216,6 +216,24 @@ def _annotations(folder: Path, pattern: str | None) -> dict[str, dict[str, Path]
     return found
 
 
+def _more(folders: Mapping[str, Path], drawn: Mapping[str, object], pattern: str | None) -> dict[str, dict[str, Path]]:
+    """Annotators whose folders lie elsewhere, in the form of ``_annotations``."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, place in folders.items():
+        folder = Path(place).absolute()
+        if name in drawn:
+            raise DatasetError(
+                f"--annotator {name} found, but the raw data have an annotator of this name; a new name expected. "
+                "Choose another."
+            )
+        if not folder.is_dir():
+            raise DatasetError(f"No folder found at {folder}, the annotations of {name!r} expected. Check --annotator.")
+        found[name] = _one_each(folder, pattern)
+        if not found[name]:
+            raise DatasetError(f"No file found in {folder}, annotations of {name!r} expected. Check --annotator.")
+    return found
+
+
 def _one_each(folder: Path, pattern: str | None) -> dict[str, Path]:
     grouped = _grouped(folder, pattern or r"(?P<case>.+)", "--annotation-pattern")
     return {case: files[0] for case, files in grouped.items()}
@@ -254,17 +272,22 @@ def _grouped(folder: Path, pattern: str, flag: str) -> dict[str, list[Path]]:
     return {case: [files[channel] for channel in sorted(files)] for case, files in found.items()}
 
 
-def _refuse_strays(folder: Path, files: Mapping[str, Path], images: Files) -> None:
+def _refuse_strays(files: Mapping[str, Path], images: Files) -> None:
     strays = sorted(set(files) - set(images))
     if strays:
         raise DatasetError(
-            f"{counted(len(strays), 'annotation')} without image found in {folder}, an image each expected: "
-            f"{files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which part of the "
-            "name is the case with `umanet import --annotation-pattern`."
+            f"{counted(len(strays), 'annotation')} without image found in {files[strays[0]].parent}, an image each "
+            f"expected: {files[strays[0]].name} (case {strays[0]!r}). Add the image, remove the file, or say which "
+            "part of the name is the case with `umanet import --annotation-pattern`."
         )
 
 
-def _patient(case: str, pattern: str | None) -> str:
+def patient_of(case: str, pattern: str | None) -> str:
+    """What ``pattern`` finds in a case's name; the whole name without one.
+
+    Raises:
+        DatasetError: Nothing is found, or it is no regular expression.
+    """
     if pattern is None:
         return case
     match = _compiled(pattern, "--patient-pattern").search(case)
@@ -283,7 +306,8 @@ def _compiled(pattern: str, flag: str, group: str | None = None) -> re.Pattern[s
     return expression
 
 
-def _channel_names(count: int) -> tuple[str, ...]:
+def channel_names(count: int) -> tuple[str, ...]:
+    """Names for channels of which nothing is known but their number."""
     if count == 1:
         return ("grey",)
     return ("red", "green", "blue") if count == 3 else tuple(f"channel_{number}" for number in range(count))

@@ -1,0 +1,37 @@
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from umanet.cli.classes import parse_classes
+from umanet.cli.sources.source import Source
+from umanet.cli.terminal import Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from umanet.data.index import DatasetIndex
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Bids(Source):
+    """BIDS: images sub-01/anat/sub-01_T1w.nii.gz and, in derivatives, annotations
+    sub-01_desc-ANNOTATOR_dseg.nii.gz; names of labels in *_dseg.tsv.
+    """
+
+    suffix: tuple[str, ...] = ("T1w",)
+    """Of the images; several are channels, in this order."""
+    annotator_entity: str = "desc"
+    """The entity that names the annotator: rater for sub-01_rater-2_dseg.nii.gz."""
+    annotations_suffix: str = "dseg"
+    """Of the annotations: dseg or mask."""
+    classes: tuple[str, ...] = ()
+    """Names and file values, as background=0 lesion=1,255. Default: the tables *_dseg.tsv, or else one class per value
+    that is found."""
+
+    def index(self, files: "Path", report: Report) -> "DatasetIndex":
+        from umanet.data.sources.bids import index
+
+        return index(
+            self.root, suffixes=self.suffix, annotator_entity=self.annotator_entity,
+            annotations_suffix=self.annotations_suffix, classes=parse_classes(self.classes), leave_out=self.leave_out,
+        )  # fmt: skip
