@@ -91,8 +91,13 @@ def test_who_does_not_draw_a_class_does_not_teach_against_it(name, dims, drawn):
     targets = {}
     for who in (task, replace(task, drawn=())):
         method = make_method(who, tiny_config(name))
-        method.primary.register_forward_hook(lambda module, given, out: (out.retain_grad(), seen.append(out))[0])
         seen: list[torch.Tensor] = []
+
+        def keep(module, given, out, seen=seen):
+            out.retain_grad()
+            seen.append(out)
+
+        method.primary.register_forward_hook(keep)
         losses(method, batch, 0.0)["segmentation"].backward()
         targets[who.drawn] = seen[0].grad[:, 1, 4:]
     assert (targets[drawn] < 0).all()  # less loss with more of class 1

@@ -182,8 +182,8 @@ def resample_labels(
 ) -> UInt8[Tensor, "N ..."]:
     """Labels on another grid: the class that covers most of each voxel, which is fair to thin structures.
 
-    ``IGNORE`` counts as a class. Where classes cover equal shares the lower index wins. One class is held at a time, so memory does
-    not grow with their number.
+    ``IGNORE`` counts as a class. Where classes cover equal shares the lower index wins. One class is held at a time, so
+    memory does not grow with their number.
     """
     if tuple(labels.shape[1:]) == tuple(shape):
         return labels.to(torch.uint8)

@@ -70,7 +70,9 @@ def score_case(
     sample = read_case(wanted, index)
     predicted = PredictedCase(files, sample.geometry, nested=protocol.classes == "nested")
     consensus = Consensus(sample, index.task.num_classes, index.task.drawn)
-    nobody = [name for k, name in enumerate(index.task.classes) if k and case.annotations and not consensus.draw(k).any()]
+    nobody = [
+        name for k, name in enumerate(index.task.classes) if k and case.annotations and not consensus.draw(k).any()
+    ]
     rows, annotators = [], []
     for k, name in enumerate(index.task.classes[1:], start=1):
         row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}

@@ -89,9 +89,7 @@ class VotePatterns:
         return maps.reshape(num_classes, *self.shape), confusion
 
 
-def count_patterns(
-    annotations: ArrayLike, present: ArrayLike, num_classes: int, drawn: Drawn = ()
-) -> VotePatterns:
+def count_patterns(annotations: ArrayLike, present: ArrayLike, num_classes: int, drawn: Drawn = ()) -> VotePatterns:
     """Check the annotations of a case and count their vote patterns.
 
     Args:

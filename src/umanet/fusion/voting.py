@@ -91,7 +91,13 @@ def intersection(annotations: ArrayLike, present: ArrayLike, num_classes: int, *
 
 
 def random_annotator(
-    annotations: ArrayLike, present: ArrayLike, num_classes: int, *, seed: int, epoch: int, case: str,
+    annotations: ArrayLike,
+    present: ArrayLike,
+    num_classes: int,
+    *,
+    seed: int,
+    epoch: int,
+    case: str,
     drawn: Drawn = (),
 ) -> Fused:
     """The annotation of one present annotator, drawn with equal probability.
@@ -108,7 +114,9 @@ def random_annotator(
     return patterns.fused(patterns.ballots[:, chosen])
 
 
-def single_annotator(annotations: ArrayLike, present: ArrayLike, num_classes: int, *, annotator: int, drawn: Drawn = ()) -> Fused:
+def single_annotator(
+    annotations: ArrayLike, present: ArrayLike, num_classes: int, *, annotator: int, drawn: Drawn = ()
+) -> Fused:
     """The annotation of the annotator at position ``annotator`` on the axis ``R``; nobody else is asked.
 
     Their rest votes are background, for they alone say nothing better; what they ignore is zero for all classes.

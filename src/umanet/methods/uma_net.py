@@ -90,7 +90,9 @@ class UMANet(Method):
             weights = reliability * _over_space(factors**self.options.sharpness, reliability)
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
-        agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa, self.drawn)
+        agreement = leave_one_out_agreement(
+            reliability, batch.annotations, probabilities, self.options.kappa, self.drawn
+        )
         given = batch, probabilities, weights, reliability
         auxiliary = self._teach(self.auxiliary(features), *given, factors * low)
         return {
