@@ -53,7 +53,7 @@ def for_annotators(model: Model, index: DatasetIndex) -> Model:
     method = model.method
     if not isinstance(method, GradesAnnotations):
         raise TaskError(f"{model.config.method!r} cannot grade annotations. Train with --method uma-net.")
-    method = method.with_annotators(index.annotators)
+    method = method.with_annotators(index.annotators, index.task.drawn)
     return dataclasses.replace(model, method=method, task=index.task)
 
 

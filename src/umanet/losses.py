@@ -5,8 +5,12 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from umanet.types import IGNORE, rest_votes
+
 # c_r is never sure: the network and the other annotators may all be wrong.
 CONSENSUS_LIMITS = (0.01, 0.99)
+# A target sums to 1, or to 0 where nothing is known.
+HALF = 0.5
 
 
 def segmentation_loss(
@@ -18,7 +22,8 @@ def segmentation_loss(
     """Cross-entropy plus Dice semimetric over the images in ``use`` (all by default); zero where there are none.
 
     The Dice term is ``sum |p - t| / sum (p + t)`` over the batch, averaged over the foreground classes. Unlike
-    ``1 - 2 p t / (p + t)`` it is zero at perfect agreement with a soft target.
+    ``1 - 2 p t / (p + t)`` it is zero at perfect agreement with a soft target. Voxels whose target is zero for all
+    classes are unknown: they count in neither term, and means are over the others.
 
     Reference:
         Wang et al., "Dice Semimetric Losses: Optimizing the Dice Score with Soft Labels", MICCAI 2023,
@@ -32,13 +37,18 @@ def segmentation_loss(
     logits = logits.float()
     cross_entropy = functional.cross_entropy(logits, target, reduction="none")
     probabilities = logits.softmax(1)
+    known = target.sum(1) > HALF
+    some_unknown = not bool(known.all())
+    if some_unknown:
+        weight = known.float() if weight is None else weight * known
     difference, total = (probabilities - target).abs(), probabilities + target
     if weight is not None:
         cross_entropy = cross_entropy * weight
         difference, total = difference * weight[:, None], total * weight[:, None]
     over_batch_and_space = [0, *range(2, logits.ndim)]
     dice = difference.sum(over_batch_and_space) / total.sum(over_batch_and_space).clamp_min(1e-6)
-    return cross_entropy.mean() + dice[1:].mean()
+    mean = cross_entropy.sum() / known.sum().clamp_min(1) if some_unknown else cross_entropy.mean()
+    return mean + dice[1:].mean()
 
 
 def leave_one_out_agreement(
@@ -46,15 +56,29 @@ def leave_one_out_agreement(
     annotations: Integer[Tensor, "B R *spatial"],
     probabilities: Float[Tensor, "B K *spatial"],
     kappa: float,
+    drawn: tuple[tuple[int, ...], ...] = (),
 ) -> Float[Tensor, "B R *spatial"]:
     """``c_r(y_r)``: how far the other annotations and the network agree with annotation r, voxel by voxel.
 
     ``c_r(k) = (kappa p_k + sum over s != r of w_s [y_s = k]) / (kappa + sum over s != r of w_s)``, clipped to
-    [0.01, 0.99]. ``reliability`` must be zero for absent annotators. Without any other source it is 1/2.
+    [0.01, 0.99]. ``reliability`` must be zero for absent annotators, and where an annotation is ``IGNORE``. Without
+    any other source it is 1/2. Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set:
+    their vote is spread over it in proportion to ``p``, and ``c_r`` of it is the sum of ``c_r(k)`` over it.
     """
-    labels = annotations.long()
-    votes = torch.zeros_like(probabilities).scatter_add_(1, labels, reliability)
+    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    rest = rest_votes(annotations, drawn, probabilities.shape[1])
+    definite = reliability
+    for r, (where, _) in rest.items():
+        definite = definite.clone() if definite is reliability else definite
+        definite[:, r].masked_fill_(where, 0)
+    votes = torch.zeros_like(probabilities).scatter_add_(1, labels, definite)
+    for r, (where, possible) in rest.items():
+        share = probabilities * possible.view(1, -1, *[1] * where[0].ndim)
+        votes += (reliability[:, r] * where)[:, None] * share / share.sum(1, keepdim=True).clamp_min(1e-12)
     agreeing = kappa * probabilities.gather(1, labels) + votes.gather(1, labels) - reliability
+    for r, (where, possible) in rest.items():
+        in_set = (kappa * probabilities + votes)[:, possible].sum(1) - reliability[:, r]
+        agreeing[:, r] = torch.where(where, in_set, agreeing[:, r])
     sources = kappa + reliability.sum(1, keepdim=True) - reliability
     agreement = torch.where(sources > 1e-6, agreeing / sources.clamp_min(1e-6), 0.5)
     return agreement.clamp(*CONSENSUS_LIMITS)

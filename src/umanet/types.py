@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
@@ -171,3 +172,19 @@ class AnnotationGrades:
     image_low: Bool[Tensor, " B"]
     consensus: Float[Tensor, "B K *spatial"]
     probabilities: Float[Tensor, "B K *spatial"]
+
+
+def rest_votes(
+    annotations: Integer[Tensor, "B R *spatial"], drawn: tuple[tuple[int, ...], ...], num_classes: int
+) -> dict[int, tuple[Bool[Tensor, "B *spatial"], Bool[Tensor, " K"]]]:
+    """Of annotators who draw some classes only: where their label is 0, and the classes that it may then be.
+
+    Empty where all draw all.
+    """
+    found = {}
+    for r, classes in enumerate(drawn):
+        if len(classes) < num_classes - 1:
+            possible = torch.ones(num_classes, dtype=torch.bool, device=annotations.device)
+            possible[list(classes)] = False
+            found[r] = annotations[:, r] == 0, possible
+    return found

@@ -108,6 +108,8 @@ def remarks(found: "Evaluation") -> list[str]:
             f"{without} of {said['cases']} cases have no probabilities: {', '.join(names)} take labels for "
             "probabilities of 0 and 1."
         )
+    for name, number in said.get("cases_drawn_by_nobody", {}).items():
+        lines.append(f"No annotator of {number} of {said['cases']} cases draws {name}: no score against annotations.")
     reasons: dict[str, list[str]] = {}
     for name, entry in found.summary.items():
         if not entry["cases"]:

@@ -16,7 +16,7 @@ from nibabel.affines import voxel_sizes
 from torch import Tensor
 
 from umanet.errors import GeometryError, ImageError
-from umanet.types import Geometry
+from umanet.types import IGNORE, Geometry
 
 GRID_TOLERANCE = 0.05
 """How far corners of one grid may lie apart, in voxels (of the smallest side). Headers rounded to four decimals
@@ -182,14 +182,15 @@ def resample_labels(
 ) -> UInt8[Tensor, "N ..."]:
     """Labels on another grid: the class that covers most of each voxel, which is fair to thin structures.
 
-    Where classes cover equal shares the lower index wins. One class is held at a time, so memory does
-    not grow with their number.
+    ``IGNORE`` counts as a class. Where classes cover equal shares the lower index wins. One class is held at a time, so
+    memory does not grow with their number.
     """
     if tuple(labels.shape[1:]) == tuple(shape):
         return labels.to(torch.uint8)
     share = resample((labels == 0).float(), shape)
     winner = torch.zeros(share.shape, dtype=torch.uint8, device=labels.device)
-    for k in range(1, num_classes):
+    ignored = [IGNORE] if bool((labels == IGNORE).any()) else []
+    for k in [*range(1, num_classes), *ignored]:
         candidate = resample((labels == k).float(), shape)
         # Interpolation weights do not sum to exactly 1: without the margin, ties fall either way.
         better = candidate > share + 1e-6

@@ -20,7 +20,10 @@ from torch.nn import functional
 
 from umanet.config import AugmentOptions, DataOptions
 from umanet.data.geometry import resample, resample_labels, working_shape
-from umanet.types import Batch, Sample
+from umanet.types import IGNORE, Batch, Sample
+
+HALF = 0.5
+"""A target sums to 1, or to 0 where nothing is known."""
 
 
 def normalise(image: Float[Tensor, "C *spatial"], how: str) -> Float[Tensor, "C *spatial"]:
@@ -64,7 +67,7 @@ def prepare(sample: Sample, options: DataOptions, num_classes: int) -> Sample:
 
 def foreground_voxels(sample: Sample) -> Integer[np.ndarray, " N"]:
     """Where some annotation says foreground: positions in the flattened grid, ascending."""
-    drawn = (sample.annotations > 0).any(0).flatten()
+    drawn = ((sample.annotations > 0) & (sample.annotations != IGNORE)).any(0).flatten()
     return drawn.nonzero()[:, 0].numpy().astype(np.int32 if len(drawn) < 2**31 else np.int64)
 
 
@@ -106,7 +109,10 @@ def _pad(sample: Sample, lacking: Sequence[int]) -> Sample:
     ends = [end for lack in reversed(lacking) for end in (lack // 2, lack - lack // 2)]
     padded = _map(sample, lambda array: functional.pad(array, ends))
     if padded.target is not None:
-        padded.target[0] += 1 - padded.target.sum(0)
+        missing = 1 - padded.target.sum(0)
+        within = functional.pad(torch.ones_like(sample.image[0]), ends)
+        # What nobody knows within the image stays so.
+        padded.target[0] += missing.masked_fill_((within > 0) & (missing > HALF), 0)
     return padded
 
 
@@ -157,6 +163,8 @@ class Augmentation:
             arrays["target"] = sample.target
         changes: Any = self.changes(arrays)
         changed = {key: torch.as_tensor(array).as_subclass(Tensor) for key, array in changes.items()}
+        if sample.target is not None and bool((sample.target.sum(0) < HALF).any()):
+            changed["target"] = _known_or_not(changed["target"])
         return replace(
             sample,
             image=changed["image"].contiguous(),
@@ -164,6 +172,12 @@ class Augmentation:
             target=changed.get("target"),
             truth=None,  # was not moved along; training has no use for it
         )
+
+
+def _known_or_not(target: Float[Tensor, "K *spatial"]) -> Float[Tensor, "K *spatial"]:
+    """Interpolated between known and unknown voxels: each is again the one or the other."""
+    total = target.sum(0)
+    return torch.where(total < HALF, 0.0, target / total.clamp_min(HALF))
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -5,6 +5,7 @@ Files are read one case at a time and scored on their own grid.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -151,7 +152,8 @@ def evaluate(
         protocol=_described(used, index, cases, found, split=split, seed=seed)
         | {"against": list(kinds), "metrics": list(summary), "targets_sha256": _digest(cases, scored)}
         | _samples(chosen, number)
-        | _spacing(used, scored),
+        | _spacing(used, scored)
+        | _partial(scored, index),
         annotators=summarise_annotators(own, classes, seed),
         annotator_cases=own,
     )
@@ -239,6 +241,13 @@ def _spacing(protocol: Protocol, scored: list[CaseScores]) -> Row:
         "distances": {"unit": "voxels" if without == len(scored) else "mm", "cases_without_spacing": without}
         | described
     }
+
+
+def _partial(scored: list[CaseScores], index: DatasetIndex) -> Row:
+    """Class to the number of cases in which no annotator draws it; empty where all annotators draw all classes."""
+    if not index.annotator_classes:
+        return {}
+    return {"cases_drawn_by_nobody": dict(Counter(name for one in scored for name in one.drawn_by_nobody))}
 
 
 def _digest(cases: list[Case], scored: list[CaseScores]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from umanet.data.images import (
 from umanet.errors import AnnotationError, DatasetError, GeometryError, ImageError
 from umanet.evaluation.prediction_folder import NPZ, CaseFiles
 from umanet.metrics.arrays import to_probability
-from umanet.types import Geometry
+from umanet.types import IGNORE, Geometry
 
 SLACK = 1e-3
 """By how much probabilities of several classes may sum to more than 1: files round them to 1/65535, or to 16 bits."""
@@ -181,8 +181,8 @@ _IF_PROBABILITIES = "Probabilities belong into probabilities/CLASS/ or, with a c
 
 
 def of_class(labels: UInt8[np.ndarray, "..."], k: int, *, nested: bool) -> Bool[np.ndarray, "..."]:
-    """Voxels of class ``k``, and where classes are nested of all that are listed after it."""
-    return labels >= k if nested else labels == k
+    """Voxels of class ``k``, and where classes are nested of all that are listed after it; none that is ignored."""
+    return (labels >= k) & (labels != IGNORE) if nested else labels == k
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

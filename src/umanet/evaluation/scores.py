@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from umanet.evaluation.protocol import FEWEST_FOR_STAPLE, METRICS, Against, Coun
 from umanet.metrics.arrays import count_votes
 from umanet.metrics.calibration import neighbourhood
 from umanet.metrics.surface import SurfaceDistances
-from umanet.types import Case, Sample
+from umanet.types import IGNORE, Case, Sample
 
 Row = dict[str, Any]
 
@@ -37,6 +37,7 @@ class CaseScores:
         rows: One per foreground class, after one for their mean where there are several.
         annotators: The same for every annotator present, named in ``annotator``; only Dice.
         digests: Of what the case was compared with.
+        drawn_by_nobody: Classes that no annotator of the case draws: they have no score against annotations.
         has_spacing: Whether the image says how large its voxels are.
     """
 
@@ -44,6 +45,7 @@ class CaseScores:
     annotators: list[Row]
     digests: Mapping[Against, bytes]
     has_spacing: bool
+    drawn_by_nobody: tuple[str, ...] = ()
 
 
 def score_case(
@@ -67,7 +69,10 @@ def score_case(
     )
     sample = read_case(wanted, index)
     predicted = PredictedCase(files, sample.geometry, nested=protocol.classes == "nested")
-    consensus = Consensus(sample, index.task.num_classes)
+    consensus = Consensus(sample, index.task.num_classes, index.task.drawn)
+    nobody = [
+        name for k, name in enumerate(index.task.classes) if k and case.annotations and not consensus.draw(k).any()
+    ]
     rows, annotators = [], []
     for k, name in enumerate(index.task.classes[1:], start=1):
         row: Row = {"case": case.id, "patient": case.patient or case.id, "class": name}
@@ -80,12 +85,18 @@ def score_case(
                  for row in annotators}  # fmt: skip
         annotators += [_mean_row(own, ("dice",)) for own in named.values()]
         rows.insert(0, _mean_row(rows, protocol.metrics))
-    return CaseScores(rows, annotators, _digests(sample, kinds), sample.geometry.spacing_is_known)
+    if "annotations" not in kinds:
+        nobody = []
+    return CaseScores(rows, annotators, _digests(sample, kinds), sample.geometry.spacing_is_known, tuple(nobody))
 
 
 @dataclass(frozen=True, eq=False)
 class ClassOfCase:
-    """One class of one case, and what several metrics share: each is computed when a metric first asks for it."""
+    """One class of one case, and what several metrics share: each is computed when a metric first asks for it.
+
+    Only annotators who draw the class count. What the truth or an annotation ignores is left out where it is compared;
+    where several annotations are compared at once, so is what any of them ignores. To leave out is to clear both masks.
+    """
 
     prediction: PredictedCase
     sample: Sample
@@ -106,11 +117,18 @@ class ClassOfCase:
 
     def of_annotators(self) -> list[tuple[int, Row]]:
         """Dice of the labels with every annotation: the number of the annotator, and the scores."""
-        present = np.flatnonzero(self.sample.present.numpy())
+        present = np.flatnonzero(self.sample.present.numpy())[self.consensus.draw(self.k)]
         return [
-            (int(r), {"dice": metrics.dice(self.predicted, drawn), "outcome": _outcome(self.predicted, drawn)})
-            for r, drawn in zip(present, self.annotations, strict=True)
+            (int(r), {"dice": metrics.dice(predicted, drawn), "outcome": _outcome(predicted, drawn)})
+            for r, predicted, drawn in zip(present, self._for_each(), self.annotations, strict=True)
         ]
+
+    @property
+    def mean_dice(self) -> float:
+        if self.silent is None:
+            return metrics.mean_dice_over_annotators(self.predicted, self.annotations)
+        pairs = zip(self._for_each(), self.annotations, strict=True)
+        return float(np.mean([metrics.dice(predicted, drawn) for predicted, drawn in pairs]))
 
     @cached_property
     def predicted(self) -> Bool[np.ndarray, "*spatial"]:
@@ -126,9 +144,48 @@ class ClassOfCase:
         return self._of_class(self.sample.truth.numpy())
 
     @cached_property
+    def truth_known(self) -> Bool[np.ndarray, "*spatial"] | None:
+        """Where it says something; None for everywhere."""
+        assert self.sample.truth is not None  # scores() looks first
+        known = self.sample.truth.numpy() != IGNORE
+        return None if known.all() else known
+
+    @cached_property
+    def predicted_for_truth(self) -> Bool[np.ndarray, "*spatial"]:
+        return _within(self.predicted, self.truth_known)
+
+    @cached_property
     def annotations(self) -> Bool[np.ndarray, "P *spatial"]:
-        """Of the annotators present."""
-        return self._of_class(self.sample.annotations.numpy()[self.sample.present.numpy()])
+        """Of the annotators present who draw the class."""
+        drawn = self._of_class(self.sample.annotations.numpy()[self.sample.present.numpy()])
+        draw = self.consensus.draw(self.k)
+        return drawn if draw.all() else drawn[draw]
+
+    @cached_property
+    def silent(self) -> Bool[np.ndarray, "P *spatial"] | None:
+        """What each of them ignores; None where that is nothing."""
+        silent = None if self.consensus.silent is None else self.consensus.silent[self.consensus.draw(self.k)]
+        return None if silent is None or not silent.any() else silent
+
+    @cached_property
+    def heard(self) -> Bool[np.ndarray, "*spatial"] | None:
+        """Where all of them say something; None for everywhere."""
+        return None if self.silent is None else ~self.silent.any(axis=0)
+
+    @cached_property
+    def speaking(self) -> Integer[np.ndarray, "*spatial"] | int:
+        """How many of them say something."""
+        number = len(self.annotations)
+        return number if self.silent is None else number - count_votes(self.silent).astype(np.int32)
+
+    @cached_property
+    def compared(self) -> Bool[np.ndarray, "P *spatial"]:
+        """The annotations where all of them say something."""
+        return _within(self.annotations, self.heard)
+
+    @cached_property
+    def compared_probability(self) -> Float[np.ndarray, "*spatial"]:
+        return self.probability if self.heard is None else np.where(self.heard, self.probability, 0)
 
     @cached_property
     def votes(self) -> Integer[np.ndarray, "*spatial"]:
@@ -136,8 +193,8 @@ class ClassOfCase:
 
     @cached_property
     def majority(self) -> Bool[np.ndarray, "*spatial"]:
-        """More than half: where votes tie, the class is not there."""
-        return 2 * self.votes.astype(np.int32) > len(self.annotations)
+        """More than half of those who say something: where votes tie, the class is not there."""
+        return 2 * self.votes.astype(np.int32) > self.speaking
 
     @cached_property
     def staple(self) -> Bool[np.ndarray, "*spatial"] | None:
@@ -148,12 +205,12 @@ class ClassOfCase:
     @cached_property
     def region(self) -> Bool[np.ndarray, "*spatial"]:
         """Where calibration and uncertainty are measured. What follows is cut to it, once for all metrics."""
-        return self._near(self.votes > 0)
+        return _within(self._near(self.votes > 0), self.heard)
 
     @cached_property
     def truth_region(self) -> Bool[np.ndarray, "*spatial"]:
         """Likewise, against the truth."""
-        return self._near(self.truth)
+        return _within(self._near(self.truth), self.truth_known)
 
     @cached_property
     def near_probability(self) -> Float[np.ndarray, " N"]:
@@ -187,11 +244,25 @@ class ClassOfCase:
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
-        return metrics.surface_distances(self.predicted, self.truth, self.sample.geometry.spacing)
+        return metrics.surface_distances(self.predicted_for_truth, self.truth, self.sample.geometry.spacing)
 
     @cached_property
     def distribution(self) -> dict[str, float]:
-        return metrics.distribution_scores(self.prediction.samples(self.k), self.annotations)
+        return metrics.distribution_scores(_within(self.prediction.samples(self.k), self.heard), self.compared)
+
+    @property
+    def predicted_for_majority(self) -> Bool[np.ndarray, "*spatial"]:
+        """Where somebody says something."""
+        return self.predicted if self.silent is None else self.predicted & (self.speaking > 0)
+
+    @property
+    def predicted_for_staple(self) -> Bool[np.ndarray, "*spatial"]:
+        return self.predicted if self.consensus.silent is None else self.predicted & (self.consensus.staple != IGNORE)
+
+    def _for_each(self) -> Iterator[Bool[np.ndarray, "*spatial"]]:
+        """The prediction, for each annotation without what it ignores."""
+        for r in range(len(self.annotations)):
+            yield self.predicted if self.silent is None else self.predicted & ~self.silent[r]
 
     def _of_class(self, labels: Integer[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
         return of_class(labels, self.k, nested=self.prediction.nested)
@@ -207,24 +278,23 @@ class ClassOfCase:
     def _outcome(self, what: Counted) -> str | None:
         """By the truth, any annotation, or a consensus; None without it."""
         if what == "truth":
-            there = self.truth
-        elif what == "annotations":
-            there = self.votes > 0
-        else:
-            there = self.majority if what == "majority" else self.staple
-        return None if there is None else _outcome(self.predicted, there)
+            return _outcome(self.predicted_for_truth, self.truth)
+        if what == "staple":
+            return None if self.staple is None else _outcome(self.predicted_for_staple, self.staple)
+        there = self.votes > 0 if what == "annotations" else self.majority
+        return _outcome(self.predicted_for_majority, there)
 
 
 def _soft(score: Callable[..., float]) -> Callable[[ClassOfCase], float]:
     def at_thresholds(c: ClassOfCase) -> float:
-        return score(c.probability, c.annotations, tenths=c.protocol.tenths, comparison=c.protocol.comparison)
+        return score(c.compared_probability, c.compared, tenths=c.protocol.tenths, comparison=c.protocol.comparison)
 
     return at_thresholds
 
 
 SCORES: dict[str, Callable[[ClassOfCase], float]] = {
-    "dice": lambda c: metrics.dice(c.predicted, c.truth),
-    "iou": lambda c: metrics.iou(c.predicted, c.truth),
+    "dice": lambda c: metrics.dice(c.predicted_for_truth, c.truth),
+    "iou": lambda c: metrics.iou(c.predicted_for_truth, c.truth),
     "hd95_mm": lambda c: c.surfaces.hd95_mm(c.protocol.missed),
     "assd_mm": lambda c: c.surfaces.assd_mm(c.protocol.missed),
     "surface_dice": lambda c: c.surfaces.surface_dice(c.protocol.tolerance_mm),
@@ -234,10 +304,10 @@ SCORES: dict[str, Callable[[ClassOfCase], float]] = {
     "uncertainty_auroc": lambda c: c.uncertainty_auroc,
     "soft_dice": _soft(metrics.soft_dice),
     "soft_iou": _soft(metrics.soft_iou),
-    "qubiq_score": lambda c: metrics.qubiq_score(c.probability, c.annotations),
-    "mean_dice": lambda c: metrics.mean_dice_over_annotators(c.predicted, c.annotations),
-    "majority_dice": lambda c: metrics.dice(c.predicted, c.majority),
-    "staple_dice": lambda c: math.nan if c.staple is None else metrics.dice(c.predicted, c.staple),
+    "qubiq_score": lambda c: metrics.qubiq_score(c.compared_probability, c.compared),
+    "mean_dice": lambda c: c.mean_dice,
+    "majority_dice": lambda c: metrics.dice(c.predicted_for_majority, c.majority),
+    "staple_dice": lambda c: math.nan if c.staple is None else metrics.dice(c.predicted_for_staple, c.staple),
     "ece": lambda c: metrics.expected_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
     "ace": lambda c: metrics.adaptive_calibration_error(c.near_probability, c.near_mean, bins=c.protocol.bins),
     "brier": lambda c: metrics.brier_score(c.near_probability, c.near_mean),
@@ -246,6 +316,10 @@ SCORES: dict[str, Callable[[ClassOfCase], float]] = {
     **{name: lambda c, name=name: c.distribution[name] for name, metric in METRICS.items() if metric.part == "samples"},
 }
 """How every metric of a protocol is taken; its formula is in ``umanet.metrics``."""
+
+
+def _within(masks: Bool[np.ndarray, "..."], where: Bool[np.ndarray, "*spatial"] | None) -> Bool[np.ndarray, "..."]:
+    return masks if where is None else masks & where
 
 
 def defined(value: float) -> float | None:

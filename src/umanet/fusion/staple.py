@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from umanet.fusion.patterns import Fused, VotePatterns, count_patterns
+from umanet.fusion.patterns import Drawn, Fused, VotePatterns, count_patterns
 
 LOG_OF_ZERO = -1e300
 """Stands for minus infinity: finite, so that its product with zero is zero and not NaN."""
@@ -27,6 +27,7 @@ def staple(
     *,
     max_iterations: int = 1000,
     tolerance: float = 1e-7,
+    drawn: Drawn = (),
 ) -> Fused:
     """Simultaneous truth and performance level estimation, binary and multi-class.
 
@@ -35,12 +36,17 @@ def staple(
     filter gives the same result. A class that nobody says has probability 0 everywhere. Random masks may
     never converge.
 
+    With ``IGNORE`` or ``drawn`` it is the same with missing data. The likelihood of a set of classes is the sum over it
+    in the row of the confusion matrix. An annotator who draws some classes never tells those of their rest set apart,
+    so that sum is one number, kept in column 0; of all classes it is 1, so an ignored voxel drops out.
+
     Args:
         annotations: Labels ``(R, *spatial)``, integers 0..K-1; ignored where an annotator is absent.
         present: Booleans ``(R,)``.
         num_classes: ``K``, background included.
         max_iterations: Stop here at the latest.
         tolerance: Stop when no entry of the confusion matrices changes by more than this in an iteration.
+        drawn: Per annotator the foreground classes that they draw; empty: all.
 
     Returns:
         Posterior class probabilities ``(K, *spatial)`` and the annotators' performance ``(R, K, K)``:
@@ -59,7 +65,7 @@ def staple(
         the Validation of Image Segmentation. IEEE Transactions on Medical Imaging 23(7), 2004.
         DOI 10.1109/TMI.2004.828354
     """
-    patterns = count_patterns(annotations, present, num_classes)
+    patterns = count_patterns(annotations, present, num_classes, drawn)
     votes = patterns.counts @ patterns.votes
     if np.count_nonzero(votes) == 1:
         warnings.warn(
@@ -67,8 +73,8 @@ def staple(
             OneClassWarning,
             stacklevel=2,
         )
-    log_prior = _log_of(votes / votes.sum())
-    probabilities = patterns.votes / len(patterns.annotators)
+    log_prior = _log_of(votes / max(votes.sum(), 1))
+    probabilities = patterns.votes / np.maximum(patterns.speaking, 1)[:, None]
     confusion = np.full(1, np.inf)
     for _ in range(max_iterations):
         previous, confusion = confusion, patterns.confusion(probabilities)
@@ -90,7 +96,7 @@ def _posterior(
     num_classes = len(log_prior)
     # (S, true, said) -> (S * said, true), to match the flattened ballots
     log_likelihoods = _log_of(confusion).transpose(0, 2, 1).reshape(-1, num_classes)
-    scores = log_prior + patterns.ballots.reshape(len(patterns.counts), -1) @ log_likelihoods
+    scores = log_prior + patterns.said.reshape(len(patterns.counts), -1) @ log_likelihoods
     posterior = np.exp(scores - scores.max(axis=1, keepdims=True))
     return posterior / posterior.sum(axis=1, keepdims=True)
 

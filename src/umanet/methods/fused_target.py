@@ -7,7 +7,6 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from umanet.config import RunConfig
 from umanet.fusion import FUSIONS, fusion_options
@@ -27,6 +26,7 @@ class FusedTarget(Method):
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)
         self.fusion, self.num_classes, self.seed = config.method, task.num_classes, config.seed
+        self.drawn = task.drawn
         self.target_depends_on_epoch = config.method == "random"
         self.annotator: str | None = None
         given = {"ties": config.fusion.ties} if config.method == "majority" else {}
@@ -43,13 +43,15 @@ class FusedTarget(Method):
     def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
         if self.fusion == "truth":
             assert sample.truth is not None  # trains_on
-            return functional.one_hot(sample.truth.long(), self.num_classes).movedim(-1, 0).float()
+            classes = torch.arange(self.num_classes).view(-1, *[1] * sample.truth.ndim)
+            return (sample.truth == classes).float()  # zero for all classes where it is unknown
         fuse = FUSIONS[self.fusion]
         if self.target_depends_on_epoch:
             fuse = partial(fuse, seed=self.seed, epoch=epoch, case=sample.case)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OneClassWarning)  # legal, and in training noise
-            fused, _ = fuse(sample.annotations.numpy(), sample.present.numpy(), self.num_classes, **self.options)
+            given = (sample.annotations.numpy(), sample.present.numpy(), self.num_classes)
+            fused, _ = fuse(*given, drawn=self.drawn, **self.options)
         return torch.from_numpy(fused)
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:

@@ -67,6 +67,9 @@ class GradesAnnotations(Protocol):
         """
         ...
 
-    def with_annotators(self, annotators: tuple[str, ...]) -> "Method":
-        """A copy that grades annotations of these annotators, in this order; new ones count as average."""
+    def with_annotators(self, annotators: tuple[str, ...], drawn: tuple[tuple[int, ...], ...] = ()) -> "Method":
+        """A copy that grades annotations of these annotators, in this order; new ones count as average.
+
+        ``drawn`` is that of their ``Task``.
+        """
         ...

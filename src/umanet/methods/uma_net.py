@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import leave_one_out_agreement, segmentation_loss, uncertainty_loss
+from umanet.losses import HALF, leave_one_out_agreement, segmentation_loss, uncertainty_loss
 from umanet.methods.method import Method
 from umanet.models import (
     AnnotationUncertainty,
@@ -28,7 +28,7 @@ from umanet.models import (
     annotation_quality,
     region_of_interest,
 )
-from umanet.types import AnnotationGrades, Batch, Prediction, Task
+from umanet.types import IGNORE, AnnotationGrades, Batch, Prediction, Task, rest_votes
 
 RUNNING_MEAN = 0.97
 # Of annotators while nothing is known about any: the module starts with w = 0.88.
@@ -55,7 +55,7 @@ class UMANet(Method):
     def __init__(self, task: Task, config: RunConfig):
         super().__init__()
         self.options, features = config.uma_net, config.backbone.features
-        self.annotators = task.annotators
+        self.annotators, self.drawn = task.annotators, task.drawn
         self.identified = task.annotators_are_identified
         self.weighs_annotators = self.identified and self.options.reliability
         self.backbone = Backbone(task, config.backbone)
@@ -78,7 +78,7 @@ class UMANet(Method):
         logits = self.primary(features)
         probabilities = logits.detach().float().softmax(1)
         wrong = self.uncertainty(features.detach(), batch.annotations).float()
-        shown = _over_space(batch.present, wrong)
+        shown = _speaks(batch.annotations, batch.present)
         reliability = torch.sigmoid(-wrong.detach()) * shown
         region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
         quality = annotation_quality(reliability, batch.annotations, region, batch.present)
@@ -90,10 +90,13 @@ class UMANet(Method):
             weights = reliability * _over_space(factors**self.options.sharpness, reliability)
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
-        agreement = leave_one_out_agreement(reliability, batch.annotations, probabilities, self.options.kappa)
-        auxiliary = self._teach(self.auxiliary(features), batch, weights, reliability, factors * low)
+        agreement = leave_one_out_agreement(
+            reliability, batch.annotations, probabilities, self.options.kappa, self.drawn
+        )
+        given = batch, probabilities, weights, reliability
+        auxiliary = self._teach(self.auxiliary(features), *given, factors * low)
         return {
-            "segmentation": self._teach(logits, batch, weights, reliability, factors * ~low),
+            "segmentation": self._teach(logits, *given, factors * ~low),
             "auxiliary": self.options.mu * auxiliary,
             "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
         }
@@ -111,12 +114,13 @@ class UMANet(Method):
         annotations: Integer[Tensor, "B R *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> AnnotationGrades:
-        shown = _over_space(present, uncertainty)
+        shown = _speaks(annotations, present)
         reliability = torch.exp(-uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
         quality = annotation_quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
-        consensus = _consensus(annotations, weights, self.options.network_vote * probabilities)
+        network = self.options.network_vote * probabilities
+        consensus = _consensus(annotations, weights, network, probabilities, self.drawn)
         of_image = quality.nanmean(1)
         return AnnotationGrades(
             uncertainty * shown,
@@ -131,10 +135,10 @@ class UMANet(Method):
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:
         return self._reliability().cpu() if self.weighs_annotators else None
 
-    def with_annotators(self, annotators: tuple[str, ...]) -> "UMANet":
+    def with_annotators(self, annotators: tuple[str, ...], drawn: tuple[tuple[int, ...], ...] = ()) -> "UMANet":
         """A copy for other annotators: known ones keep what was learned, new ones count as the mean of these."""
         other = copy.deepcopy(self)
-        other.annotators = annotators
+        other.annotators, other.drawn = annotators, drawn
         rows = [self.annotators.index(name) if name in self.annotators else None for name in annotators]
 
         def choose(values: Tensor, new: Tensor) -> Tensor:
@@ -206,18 +210,23 @@ class UMANet(Method):
         self,
         logits: Float[Tensor, "B K *spatial"],
         batch: Batch,
+        probabilities: Float[Tensor, "B K *spatial"],
         weights: Float[Tensor, "B R *spatial"],
         reliability: Float[Tensor, "B R *spatial"],
         teachers: Float[Tensor, "B R"],
     ) -> Float[Tensor, ""]:
         """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
 
-        An image counts as much as the most reliable of its teachers.
+        An image counts as much as the most reliable of its teachers. Voxels of which none of them says anything have
+        a target of zeros, which is not learned.
         """
         chosen = _over_space(teachers > 0, weights)
-        target = _consensus(batch.annotations, weights * chosen, torch.zeros_like(logits))
+        nobody = torch.zeros_like(logits)
+        target = _consensus(batch.annotations, weights * chosen, nobody, probabilities, self.drawn)
         if self.options.target == "hard":
+            unknown = target.sum(1, keepdim=True) < HALF
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
+            target = target.masked_fill(unknown, 0) if unknown.any() else target
         pixel_weight = _over_space(teachers.amax(1), target[:, 0]).expand_as(target[:, 0])
         if self.options.weights == "total":
             pixel_weight = pixel_weight * (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
@@ -238,11 +247,10 @@ class UMANet(Method):
         """
         if not self.training:
             return
-        shown = _over_space(batch.present, reliability)
-        highest = batch.annotations.masked_fill(~shown, 0).amax(1)
-        lowest = batch.annotations.masked_fill(~shown, torch.iinfo(batch.annotations.dtype).max).amin(1)
+        shown = _speaks(batch.annotations, batch.present)
+        differ = _differ(batch.annotations, shown, self.drawn, self.said.shape[1])
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
-        disputed = ((highest != lowest) & _over_space(usual[:, 0], highest))[:, None] & shown
+        disputed = (differ & _over_space(usual[:, 0], differ))[:, None] & shown
         said = _sums_by_class(reliability, batch.annotations, disputed, self.said.shape[1])
         _add(self.right, self.said, *said)
         over_images_and_space = [0, *range(2, uncertainty.ndim)]
@@ -259,10 +267,66 @@ def _consensus(
     annotations: Integer[Tensor, "B R *spatial"],
     weights: Float[Tensor, "B R *spatial"],
     network: Float[Tensor, "B K *spatial"],
+    probabilities: Float[Tensor, "B K *spatial"],
+    drawn: tuple[tuple[int, ...], ...],
 ) -> Float[Tensor, "B K *spatial"]:
-    """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes."""
-    votes = network.scatter_add(1, annotations.long(), weights)
+    """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes.
+
+    Weights must be zero for ``IGNORE``. A rest vote is spread over its set as the definite votes there are; where these
+    have none in it, in proportion to the probabilities, over the classes in most of the voxel's rest sets.
+    """
+    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    rest = rest_votes(annotations, drawn, network.shape[1])
+    if not rest:
+        votes = network.scatter_add(1, labels, weights)
+        return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
+    definite = weights.clone()
+    for r, (where, _) in rest.items():
+        definite[:, r].masked_fill_(where, 0)
+    said = torch.zeros_like(network).scatter_add(1, labels, definite)
+    left = {r: (weights[:, r] * where)[:, None] for r, (where, _) in rest.items()}
+    sets = {r: possible.view(1, -1, *[1] * (network.ndim - 2)) for r, (_, possible) in rest.items()}
+    number = torch.zeros_like(network)
+    for r, weight in left.items():
+        number += (weight > 0) * sets[r]
+    votes = network + said
+    for r, weight in left.items():
+        inside = said * sets[r]
+        total = inside.sum(1, keepdim=True)
+        most = sets[r] & (number == (number * sets[r]).amax(1, keepdim=True))
+        guess = probabilities.clamp_min(1e-6) * most
+        share = torch.where(total > 0, inside / total.clamp_min(1e-12), guess / guess.sum(1, keepdim=True))
+        votes += weight * share
     return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+def _speaks(annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]) -> Bool[Tensor, "B R *any"]:
+    """Where an annotation says something; with axes of length 1 where that is everywhere."""
+    shown, ignored = _over_space(present, annotations), annotations == IGNORE
+    return shown & ~ignored if ignored.any() else shown
+
+
+def _differ(
+    annotations: Integer[Tensor, "B R *spatial"],
+    shown: Bool[Tensor, "B R *any"],
+    drawn: tuple[tuple[int, ...], ...],
+    num_classes: int,
+) -> Bool[Tensor, "B *spatial"]:
+    """Where no class is possible by all that is said."""
+    rest = rest_votes(annotations, drawn, num_classes)
+    if not rest:
+        highest = annotations.masked_fill(~shown, 0).amax(1)
+        lowest = annotations.masked_fill(~shown, torch.iinfo(annotations.dtype).max).amin(1)
+        return (highest != lowest) & shown.any(1)
+    definite = shown.expand_as(annotations).clone()
+    for r, (where, _) in rest.items():
+        definite[:, r] &= ~where
+    images, _, *spatial = annotations.shape
+    possible_by = torch.zeros(images, num_classes, *spatial, device=annotations.device)
+    possible_by.scatter_add_(1, annotations.masked_fill(annotations == IGNORE, 0).long(), definite.float())
+    for r, (where, possible) in rest.items():
+        possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
+    return possible_by.amax(1) < shown.sum(1)
 
 
 def _sums_by_class(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from umanet.models.layers import CHANNELS_LAST, CONVOLUTION
-from umanet.types import Task
+from umanet.types import IGNORE, Task
 
 # w = sigmoid(2) = 0.88 at the start: annotations are innocent until shown otherwise.
 START_BIAS = -2.0
@@ -42,7 +42,10 @@ class AnnotationUncertainty(nn.Module):
         images, annotators, *spatial = annotations.shape
         # Two to three times faster on a CPU for so few channels; no difference to the values.
         layout = CHANNELS_LAST[len(spatial)]
-        onehot = functional.one_hot(annotations.flatten(0, 1).long(), self.num_classes).movedim(-1, 1)
+        labels, ignored = annotations.flatten(0, 1), annotations.flatten(0, 1) == IGNORE
+        onehot = functional.one_hot(labels.masked_fill(ignored, 0).long(), self.num_classes).movedim(-1, 1)
+        if ignored.any():
+            onehot = onehot * ~ignored[:, None]  # no class where an annotation says nothing
         onehot = onehot.to(features.dtype, memory_format=layout)
         hidden = self.from_annotation(onehot).unflatten(0, (images, annotators))
         hidden = hidden + self.from_image(features)[:, None]

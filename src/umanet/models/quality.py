@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
 from umanet.models.layers import MAX_POOL
+from umanet.types import IGNORE
 
 # Median absolute deviation to standard deviation, for a normal distribution.
 MAD_TO_DEVIATION = 1.4826
@@ -22,7 +23,7 @@ def region_of_interest(
     foreground, the region is the whole image.
     """
     shown = present.view(*present.shape, *[1] * (annotations.ndim - 2))
-    region = ((annotations > 0) & shown).any(1) | (probabilities.max(1).indices > 0)
+    region = ((annotations > 0) & (annotations != IGNORE) & shown).any(1) | (probabilities.max(1).indices > 0)
     if margin:
         grow = MAX_POOL[annotations.ndim - 2](2 * margin + 1, stride=1, padding=margin)
         region = grow(region[:, None].float())[:, 0] > 0
@@ -36,17 +37,21 @@ def annotation_quality(
     region: Bool[Tensor, "B *spatial"],
     present: Bool[Tensor, "B R"],
 ) -> Float[Tensor, "B R"]:
-    """The Dice of an annotation's foreground to be expected from its reliability map; NaN for absent annotators.
+    """The Dice of an annotation's foreground to be expected from its reliability map.
+
+    NaN for absent annotators, and for annotations that say nothing (``IGNORE``) in all of the region.
 
     ``2 sum w [y > 0] / (2 sum w [y > 0] + sum (1 - w))`` over the region of interest, in [0, 1]. The Dice of an empty
     annotation is 1 only if it is right everywhere: then the least ``w`` in the region.
     """
-    flat, inside = reliability.flatten(2), region.flatten(1)[:, None].to(reliability.dtype)
-    drawn = annotations.flatten(2) > 0
+    flat, labels = reliability.flatten(2), annotations.flatten(2)
+    speaks = labels != IGNORE
+    inside = (region.flatten(1)[:, None] & speaks).to(reliability.dtype)
+    drawn = (labels > 0) & speaks
     right, wrong = (flat * inside * drawn).sum(2), ((1 - flat) * inside).sum(2)
     expected = 2 * right / (2 * right + wrong).clamp_min(1e-6)
     quality = torch.where(drawn.any(2), expected, flat.masked_fill(inside == 0, 1).amin(2))
-    return quality.masked_fill(~present, torch.nan)
+    return quality.masked_fill(~(present & (inside > 0).any(2)), torch.nan)
 
 
 class QualityAssessment(nn.Module):

@@ -11,7 +11,7 @@ from umanet.errors import RunError
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import Method
 from umanet.metrics import soft_dice
-from umanet.types import Batch, Sample
+from umanet.types import IGNORE, Batch, Sample
 
 VALIDATION_METRIC = "validation/soft_dice"
 
@@ -19,9 +19,15 @@ VALIDATION_METRIC = "validation/soft_dice"
 class TrainingModule(pl.LightningModule):
     """Runs a method. Logs every loss term and, once an epoch, what the method has to say of its training."""
 
-    def __init__(self, method: Method, trainer: TrainerOptions, data: DataOptions):
+    def __init__(
+        self,
+        method: Method,
+        trainer: TrainerOptions,
+        data: DataOptions,
+        drawn: tuple[tuple[int, ...], ...] = (),
+    ):
         super().__init__()
-        self.method, self.options, self.data = method, trainer, data
+        self.method, self.options, self.data, self.drawn = method, trainer, data, drawn
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.method.loss(batch, self.global_step / self.options.max_steps)
@@ -50,15 +56,23 @@ class TrainingModule(pl.LightningModule):
             self.trainer.should_stop = True
 
     def validation_step(self, sample: Sample, batch_idx: int) -> None:
-        """Soft Dice (RIGA thresholds) of a held-out case against its annotations, on the working grid."""
+        """Soft Dice (RIGA thresholds) of a held-out case against its annotations, on the working grid.
+
+        Of every class against those who draw it, without voxels that any annotation ignores.
+        """
         image = sample.image[None]
         patch = self.data.patch or tuple(image.shape[2:])
         probabilities = run_in_tiles(lambda tile: self.method.predict(tile).probabilities, image, patch, self.device)[0]
-        present = sample.present.numpy()
-        scores = [
-            soft_dice(probabilities[k].numpy(), (sample.annotations == k).numpy(), present)
-            for k in range(1, len(probabilities))
-        ]
+        heard = ~(sample.annotations == IGNORE)[sample.present].any(0)
+        scores = []
+        for k in range(1, len(probabilities)):
+            draws = torch.tensor([not self.drawn or k in classes for classes in self.drawn or sample.present])
+            draws &= sample.present
+            if draws.any():
+                masks, own = (sample.annotations == k) & heard, probabilities[k] * heard
+                scores.append(soft_dice(own.numpy(), masks.numpy(), draws.numpy()))
+        if not scores:
+            return
         self.log(
             VALIDATION_METRIC,
             torch.tensor(scores).mean(),

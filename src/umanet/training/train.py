@@ -99,7 +99,7 @@ def train(
         if checkpoint is None:
             record(run, config, index)
         data = RunData(index, training, validation, method, config)
-        module = TrainingModule(method, config.trainer, config.data)
+        module = TrainingModule(method, config.trainer, config.data, index.task.drawn)
         trainer = _trainer(config, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)
         _release(trainer, module, index, config, run)
