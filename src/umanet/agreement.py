@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from umanet.data.images import read_case
-from umanet.data.index import DatasetIndex
+from umanet.data.index import DatasetIndex, refuse_partial
 from umanet.data.result_files import to_csv, write_together
 from umanet.errors import DatasetError
 from umanet.metrics.agreement import (
@@ -120,6 +120,7 @@ def measure_agreement(
         ConfigError, DatasetError: A negative seed; the split is empty, or no case in it has two annotations.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
     """
+    refuse_partial(index, "agreement")
     require_seed(seed)
     chosen = index.select(split)
     if not chosen:

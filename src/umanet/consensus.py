@@ -12,7 +12,7 @@ from torch import Tensor
 
 from umanet.data.files import whole_folder
 from umanet.data.images import read_case
-from umanet.data.index import DatasetIndex, read_index, write_index
+from umanet.data.index import DatasetIndex, read_index, refuse_partial, write_index
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS, fusion_options
 from umanet.fusion.staple import OneClassWarning
@@ -54,6 +54,7 @@ def fuse_dataset(
         DatasetError: No case has an annotation.
         TaskError: The model is made for another task.
     """
+    refuse_partial(index, "fuse")
     if isinstance(how, Model):
         if options:
             raise ConfigError(f"Option {next(iter(options))!r} found with a run, which takes none. Leave it out.")

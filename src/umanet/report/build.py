@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from umanet.agreement import ALL, ANONYMOUS, MARGIN, Agreement
-from umanet.data.index import DatasetIndex
+from umanet.data.index import DatasetIndex, refuse_partial
 from umanet.errors import DatasetError
 from umanet.evaluation import METRICS
 from umanet.evaluation.table import metric_title, p_value
@@ -83,6 +83,7 @@ def build_report(
         DatasetError: The split is empty.
     """
     refuse_existing(output)
+    refuse_partial(index, "the report")
     if not index.select(split):
         raise DatasetError(f"No case found in split {split!r} of {index.name!r}. Report on another split.")
     stages = _Stages(index, split, progress, grades=isinstance(model.method, GradesAnnotations))
