@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from umanet.data.images import read_case
-from umanet.data.index import DatasetIndex, refuse_partial
+from umanet.data.index import DatasetIndex
 from umanet.data.result_files import to_csv, write_together
+from umanet.data.silence import refuse_partial
 from umanet.errors import DatasetError
 from umanet.metrics.agreement import (
     agreement_counts,

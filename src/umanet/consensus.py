@@ -12,7 +12,8 @@ from torch import Tensor
 
 from umanet.data.files import whole_folder
 from umanet.data.images import read_case
-from umanet.data.index import DatasetIndex, read_index, refuse_partial, write_index
+from umanet.data.index import DatasetIndex, read_index, write_index
+from umanet.data.silence import refuse_partial
 from umanet.errors import ConfigError, DatasetError
 from umanet.fusion import FUSIONS, fusion_options
 from umanet.fusion.staple import OneClassWarning

@@ -170,7 +170,7 @@ class ClassOfCase:
     @cached_property
     def heard(self) -> Bool[np.ndarray, "*spatial"] | None:
         """Where all of them say something; None for everywhere."""
-        return None if self.silent is None else ~self.silent.any(axis=0)
+        return None if self.silent is None else np.logical_not(np.asarray(self.silent.any(axis=0)))
 
     @cached_property
     def speaking(self) -> Integer[np.ndarray, "*spatial"] | int:

@@ -8,7 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from umanet.agreement import ALL, ANONYMOUS, MARGIN, Agreement
-from umanet.data.index import DatasetIndex, refuse_partial
+from umanet.data.index import DatasetIndex
+from umanet.data.silence import refuse_partial
 from umanet.errors import DatasetError
 from umanet.evaluation import METRICS
 from umanet.evaluation.table import metric_title, p_value
