@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
 from nibabel.affines import voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from umanet.data.files import whole_file
@@ -83,8 +84,9 @@ def _read_through(image: nib.Nifti1Image, path: Path) -> np.ndarray:
     if promised > most:  # before memory is asked for: a header may promise anything
         raise EOFError(f"its header asks for {promised} bytes, and it holds at most {most}")
     with gzip.open(path) if packed else path.open("rb") as stream:
-        again = type(image).from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
-        stored = np.asanyarray(again.dataobj)
+        proxy = image.dataobj
+        layout = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+        stored = np.asanyarray(ArrayProxy(stream, layout, mmap=False))
         while packed and stream.read(CHUNK):
             pass
     return stored

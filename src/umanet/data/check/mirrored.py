@@ -29,7 +29,7 @@ def mirrored(
     names = list(annotations)
     for annotator in names[1:] if truth is None and len(names) == 2 else names:
         labels = annotations[annotator]
-        drawn = index.drawn_by(annotator)
+        drawn = index.drawn_by(annotator) if index.annotator_classes else ()
         others = [
             other
             for name, other in annotations.items()
