@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fake_data.dicom import write_series
 from umanet.__main__ import main
 from umanet.data.check import CODES, CheckReport, check
 from umanet.data.index import ClassDefinition, DatasetIndex, read_index, write_index
 from umanet.data.sources import folder
+from umanet.types import Case
 
 SHAPES = {2: (24, 24), 3: (24, 24, 12)}
 AFFINE = np.diag([0.8, 0.8, 2, 1.0])
@@ -327,9 +330,18 @@ def test_any_number_of_workers_gives_the_same_report(tmp_path, dims):
 
 def test_a_folder_of_dicom_slices_is_an_image_as_any(tmp_path):
     pytest.importorskip("highdicom")
-    from fake_data.dicom import write_series
-
-    raise NotImplementedError
+    cases = []
+    for number in range(3):
+        write_series(tmp_path / f"c{number}", np.random.default_rng(number // 2).integers(0, 99, (4, 5, 6)) * 1.0)
+        image = tmp_path / f"c{number}"
+        cases.append(
+            Case(f"c{number}", (image if number else next(iter(sorted(image.iterdir()))),), patient=f"p{number}")
+        )
+    classes = (ClassDefinition(name="background", values=(0,)), ClassDefinition(name="lesion", values=(1,)))
+    index = DatasetIndex(spatial_dims=3, channels=("ct",), classes=classes, cases=tuple(cases))
+    assert codes(check(index)) == ["no-annotation", "same-image"]
+    shutil.rmtree(tmp_path / "c1")
+    assert codes(check(index)) == ["no-annotation", "missing-file"]
 
 
 def test_spaces_letters_and_dots_in_paths_are_no_matter(tmp_path, dims, capsys):

@@ -38,9 +38,7 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
         GeometryError: Other than ``spatial_dims`` axes.
     """
     with reading(path):
-        image = nib.load(path, mmap=False)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+        image = open_nifti(path)
         stored = _read_through(image, path)
         unit = image.header.get_xyzt_units()[0]
     if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
@@ -53,6 +51,18 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
     return np.stack([to_ras(channel, geometry) for channel in channels]), geometry
 
 
+def open_nifti(path: Path) -> nib.Nifti1Image:
+    """The header of a file; its values are not read yet.
+
+    Raises:
+        ImageError: Another format.
+    """
+    image = nib.load(path, mmap=False)
+    if not isinstance(image, nib.Nifti1Image):
+        raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+    return image
+
+
 def nifti_bytes(path: Path) -> tuple[int, int]:
     """How many bytes the header of a NIfTI file asks for, and how many there are (compressed ones unpacked).
 
@@ -60,7 +70,7 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
         ImageError: The header cannot be read.
     """
     with reading(path):
-        expected = _promised(nib.load(path, mmap=False))
+        expected = _promised(_proxy(open_nifti(path)))
         size = path.stat().st_size
         if not path.name.lower().endswith(".gz"):
             return expected, size
@@ -73,18 +83,23 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
             return expected, sum(map(len, iter(lambda: stream.read(CHUNK), b"")))
 
 
-def _promised(image: nib.Nifti1Image) -> int:
-    return int(image.dataobj.offset) + int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
+def _proxy(image: nib.Nifti1Image) -> ArrayProxy:
+    assert isinstance(image.dataobj, ArrayProxy)  # of every image that was loaded and not made
+    return image.dataobj
+
+
+def _promised(proxy: ArrayProxy) -> int:
+    return int(proxy.offset) + int(np.prod(proxy.shape, dtype=object)) * proxy.dtype.itemsize
 
 
 def _read_through(image: nib.Nifti1Image, path: Path) -> np.ndarray:
     """The values. Compressed files are read to their end, where the checksum is, which nibabel leaves alone."""
     packed = path.name.lower().endswith(".gz")
-    promised, most = _promised(image), path.stat().st_size * (DEFLATE_AT_MOST if packed else 1)
+    proxy = _proxy(image)
+    promised, most = _promised(proxy), path.stat().st_size * (DEFLATE_AT_MOST if packed else 1)
     if promised > most:  # before memory is asked for: a header may promise anything
         raise EOFError(f"its header asks for {promised} bytes, and it holds at most {most}")
     with gzip.open(path) if packed else path.open("rb") as stream:
-        proxy = image.dataobj
         layout = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
         stored = np.asanyarray(ArrayProxy(stream, layout, mmap=False))
         while packed and stream.read(CHUNK):

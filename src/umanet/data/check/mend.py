@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from umanet.data.check.annotations import GRID_NOISE
@@ -15,7 +14,7 @@ from umanet.data.files import replace_file, what_to_do
 from umanet.data.formats import NIFTI, reading, suffix_of
 from umanet.data.geometry import form_conflict, grid_difference, grid_noise
 from umanet.data.index import DatasetIndex
-from umanet.data.nifti import read_nifti
+from umanet.data.nifti import open_nifti, read_nifti
 from umanet.errors import OutputError, UmanetError
 from umanet.types import Geometry
 
@@ -95,11 +94,11 @@ def _is_missing(geometry: Geometry) -> bool:
 
 def _copy_header(image: Path, annotation: Path) -> Path:
     with reading(image):
-        source = nib.load(image, mmap=False).header
+        source = open_nifti(image).header
     with reading(annotation):
         packed = annotation.name.lower().endswith(".gz")
         content = gzip.decompress(annotation.read_bytes()) if packed else annotation.read_bytes()
-        kind = type(nib.load(annotation, mmap=False).header)
+        kind = type(open_nifti(annotation).header)
         header = kind(content[: kind.template_dtype.itemsize])
     for name in COPIED:
         header[name] = source[name]

@@ -38,10 +38,8 @@ def mirrored(
         if truth is not None and truth.shape == labels.shape:
             expected, against = _drawn(truth, drawn), "the truth"
         elif others:
-            expected, against = (
-                sum(_drawn(o, drawn).astype(np.float32) for o in others) >= len(others) / 2,
-                "the others",
-            )
+            shares = np.mean([_drawn(other, drawn) for other in others], axis=0, dtype=np.float32)
+            expected, against = np.asarray(shares >= 0.5), "the others"
         else:
             continue
         found = _best_move(_drawn(labels, drawn), expected)
