@@ -1,10 +1,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from umanet.cli.terminal import next_step, print_text, progress
+from umanet.cli.terminal import next_step, print_text, progress, say
+
+if TYPE_CHECKING:
+    from umanet.data.check import CheckReport
+    from umanet.data.index import DatasetIndex
 
 ERRORS_FOUND = 1
 
@@ -17,16 +22,51 @@ class Check:
     """A dataset.json."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the report as JSON."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the report as JSON to this file."""
+    fix: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Copy the image's header onto NIfTI annotations of the same stored shape whose geometry differs, after a backup
+    (FILE.bak-1). Never resamples."""
+    workers: int | None = None
+    """Cases that are read at a time. Default: one per CPU, at most 8, for large files; one for small files."""
 
     def run(self) -> int:
-        from umanet.data.check import check
+        from umanet.data.files import replace_file
         from umanet.data.index import read_index
 
         index = read_index(self.dataset)
-        with progress("Checking") as report:
-            found = check(index, progress=report)
-        print_text(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if self.json else found.to_text())
+        found = self._check(index)
+        if self.fix and _mended(index, found):
+            found = self._check(index)
+        stored = json.dumps(found.to_json(), indent=1, ensure_ascii=False)
+        if self.output is not None:
+            replace_file(self.output, (stored + "\n").encode())
+        print_text(stored if self.json else found.to_text())
         if not found.ok:
             return ERRORS_FOUND
         next_step("train", self.dataset, "-o", "run")
         return 0
+
+    def _check(self, index: "DatasetIndex") -> "CheckReport":
+        from umanet.data.check import check
+
+        with progress("Checking") as report:
+            return check(index, workers=self.workers, progress=report)
+
+
+def _mended(index: "DatasetIndex", found: "CheckReport") -> bool:
+    """Whether a file was changed; says each that was, and each that was not."""
+    from umanet.data.check.mend import mend_headers
+
+    looked_at = mend_headers(index, found)
+    for one in looked_at:
+        if one.backup is not None:
+            say(f"Header of the image copied to {one.file}; as it was: {one.backup}")
+        else:
+            say(f"Left alone: {one.file}: {one.reason}")
+    changed = any(one.backup is not None for one in looked_at)
+    if changed:
+        say("Look at these annotations over their images: a header says nothing of whether the voxels are right.")
+    elif not looked_at:
+        say("No NIfTI annotation with another geometry than its image found: nothing to fix.")
+    return changed

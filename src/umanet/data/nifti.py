@@ -7,12 +7,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
+from nibabel.affines import voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from umanet.data.files import whole_file
 from umanet.data.formats import reading
-from umanet.data.geometry import from_ras, geometry_in_file, to_ras
-from umanet.errors import ImageError
+from umanet.data.geometry import from_ras, to_ras
+from umanet.errors import GeometryError, ImageError
 from umanet.types import Geometry
 
 DEFLATE_AT_MOST = 1040
@@ -36,21 +38,29 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
         GeometryError: Other than ``spatial_dims`` axes.
     """
     with reading(path):
-        image = nib.load(path, mmap=False)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+        image = open_nifti(path)
         stored = _read_through(image, path)
         unit = image.header.get_xyzt_units()[0]
     if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
         raise ImageError(f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file.")
     channels = _channels_first(stored, path)
     to_mm = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0))
-    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    known, affine = unit != "unknown", to_mm @ image.affine
-    geometry = geometry_in_file(path, affine, channels.shape[1:], spatial_dims, known=known, suffix=suffix)
+    geometry = _geometry(path, to_mm @ image.affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
     qform, codes = _forms(image.header)
     geometry = replace(geometry, qform=None if qform is None else to_mm @ qform, codes=codes)
     return np.stack([to_ras(channel, geometry) for channel in channels]), geometry
+
+
+def open_nifti(path: Path) -> nib.Nifti1Image:
+    """The header of a file; its values are not read yet.
+
+    Raises:
+        ImageError: Another format.
+    """
+    image = nib.load(path, mmap=False)
+    if not isinstance(image, nib.Nifti1Image):
+        raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
+    return image
 
 
 def nifti_bytes(path: Path) -> tuple[int, int]:
@@ -60,10 +70,7 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
         ImageError: The header cannot be read.
     """
     with reading(path):
-        image = nib.load(path, mmap=False)
-        if not isinstance(image, nib.Nifti1Image):
-            raise ImageError(f"{type(image).__name__} found, NIfTI expected, at {path}. Convert the file.")
-        expected = _promised(image)
+        expected = _promised(_proxy(open_nifti(path)))
         size = path.stat().st_size
         if not path.name.lower().endswith(".gz"):
             return expected, size
@@ -76,22 +83,25 @@ def nifti_bytes(path: Path) -> tuple[int, int]:
             return expected, sum(map(len, iter(lambda: stream.read(CHUNK), b"")))
 
 
-def _promised(image: nib.Nifti1Image) -> int:
-    return (
-        int(getattr(image.dataobj, "offset", 0))
-        + int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
-    )
+def _proxy(image: nib.Nifti1Image) -> ArrayProxy:
+    assert isinstance(image.dataobj, ArrayProxy)  # of every image that was loaded and not made
+    return image.dataobj
+
+
+def _promised(proxy: ArrayProxy) -> int:
+    return int(proxy.offset) + int(np.prod(proxy.shape, dtype=object)) * proxy.dtype.itemsize
 
 
 def _read_through(image: nib.Nifti1Image, path: Path) -> np.ndarray:
     """The values. Compressed files are read to their end, where the checksum is, which nibabel leaves alone."""
     packed = path.name.lower().endswith(".gz")
-    promised, most = _promised(image), path.stat().st_size * (DEFLATE_AT_MOST if packed else 1)
+    proxy = _proxy(image)
+    promised, most = _promised(proxy), path.stat().st_size * (DEFLATE_AT_MOST if packed else 1)
     if promised > most:  # before memory is asked for: a header may promise anything
         raise EOFError(f"its header asks for {promised} bytes, and it holds at most {most}")
     with gzip.open(path) if packed else path.open("rb") as stream:
-        again = type(image).from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
-        stored = np.asanyarray(again.dataobj)
+        layout = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+        stored = np.asanyarray(ArrayProxy(stream, layout, mmap=False))
         while packed and stream.read(CHUNK):
             pass
     return stored
@@ -133,3 +143,43 @@ def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:
         f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in {path}. Split "
         "the file."
     )
+
+
+def _geometry(
+    path: Path, affine: np.ndarray, file_shape: tuple[int, ...], spatial_dims: int | None, *, known: bool
+) -> Geometry:
+    orientation = _orientation(path, affine)
+    sizes = voxel_sizes(affine)
+    file_axis = [int(np.argwhere(orientation[:, 0] == axis)[0, 0]) for axis in range(3)]
+    kept = [axis for axis in file_axis if axis not in _left_out(path, file_shape, spatial_dims)]
+    solid = (*file_shape, 1)[:3]
+    return Geometry(
+        shape=tuple(solid[axis] for axis in kept),
+        spacing=tuple(float(sizes[axis]) for axis in kept),
+        spacing_is_known=known or not np.allclose(sizes, 1),
+        affine=affine,
+        file_shape=file_shape,
+        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
+        suffix=".nii.gz" if path.name.lower().endswith(".gz") else ".nii",
+    )
+
+
+def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
+        orientation = nib.orientations.io_orientation(affine)
+        if np.isfinite(orientation).all():
+            return orientation
+    raise ImageError(f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header.")
+
+
+def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None) -> tuple[int, ...]:
+    """The file axis that a 2D array leaves out; none in 3D. The last one where several have one voxel."""
+    solid = (*file_shape, 1)[:3]
+    single = [axis for axis in range(3) if solid[axis] == 1]
+    found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
+    if found != (spatial_dims or found):
+        raise GeometryError(
+            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. Keep 2D and 3D files "
+            "in separate data sets."
+        )
+    return (single[-1],) if found == 2 else ()

@@ -30,7 +30,8 @@ def write(folder: Path, *, training: int = 8, test: int = 2, ignored: bool = Fal
 
 
 def describe(folder: Path, **changes: object) -> None:
-    said = {"channel_names": {"0": "T1", "1": "T2"}, "labels": LABELS, "numTraining": 8, "file_ending": ".nii.gz"}
+    declared = {name: value for name, value in LABELS.items() if ignored or name != "ignore"}
+    said = {"channel_names": {"0": "T1", "1": "T2"}, "labels": declared, "numTraining": 8, "file_ending": ".nii.gz"}
     (folder / "dataset.json").write_text(json.dumps({**said, **changes}))
 
 

@@ -15,6 +15,10 @@ MOST_WORKERS = 8
 """More cases are not held in memory at a time unless the caller says so; a disk is busy with fewer."""
 
 
+SAMPLED_CASES, LARGE_FILE = 20, 2**19
+"""Bytes of an image, on average over some: unpacking less takes no longer than what Python does beside it."""
+
+
 def check(
     index: DatasetIndex, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
@@ -22,12 +26,12 @@ def check(
 
     Args:
         index: As ``read_index`` gives it, so free of contradictions within itself.
-        workers: Cases that are read at a time; None: as many as there are CPUs, at most ``MOST_WORKERS``. The report
-            is the same for any number.
+        workers: Cases that are read at a time. None: as many as there are CPUs, at most ``MOST_WORKERS``, where files
+            are large, and else one, for threads only wait for each other there. The report is the same for any number.
         progress: Called after every case with the number of cases done and of all.
     """
     found = []
-    for findings in _checked(index, usable_cpus() if workers is None else workers):
+    for findings in _checked(index, _workers(index) if workers is None else workers):
         found.append(findings)
         if progress is not None:
             progress(len(found), len(index.cases))
@@ -45,6 +49,11 @@ def usable_cpus() -> int:
     """CPUs that this process may use, at most ``MOST_WORKERS``."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only; containers give out fewer than there are
     return min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
+def _workers(index: DatasetIndex) -> int:
+    sizes = [path.stat().st_size for case in index.cases[:SAMPLED_CASES] for path in case.image if path.is_file()]
+    return usable_cpus() if sizes and sum(sizes) / len(sizes) >= LARGE_FILE else 1
 
 
 def _checked(index: DatasetIndex, workers: int) -> Iterator[CaseFindings]:

@@ -29,7 +29,7 @@ def mirrored(
     names = list(annotations)
     for annotator in names[1:] if truth is None and len(names) == 2 else names:
         labels = annotations[annotator]
-        drawn = index.drawn_by(annotator)
+        drawn = index.drawn_by(annotator) if index.annotator_classes else ()
         others = [
             other
             for name, other in annotations.items()
@@ -38,10 +38,10 @@ def mirrored(
         if truth is not None and truth.shape == labels.shape:
             expected, against = _drawn(truth, drawn), "the truth"
         elif others:
-            expected, against = (
-                np.mean([_drawn(o, drawn) for o in others], axis=0) >= 0.5,
-                "the others",
-            )
+            votes = np.zeros_like(labels, np.uint16)
+            for other in others:
+                votes += _drawn(other, drawn)
+            expected, against = np.asarray(2 * votes >= len(others)), "the others"
         else:
             continue
         found = _best_move(_drawn(labels, drawn), expected)
@@ -68,7 +68,8 @@ def _best_move(mask: Mask, expected: Mask) -> tuple[str, float, float] | None:
 
 
 def _drawn(labels: UInt8[np.ndarray, "*spatial"], classes: tuple[int, ...]) -> Mask:
-    return np.isin(labels, classes) if classes else (labels > 0) & (labels != IGNORE)
+    # Label 0 wraps around to 255 = IGNORE, and IGNORE to 254: one comparison for both.
+    return np.isin(labels, classes) if classes else labels - np.uint8(1) < IGNORE - 1
 
 
 def _dice(a: Mask, b: Mask) -> float:
