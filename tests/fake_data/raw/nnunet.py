@@ -25,13 +25,13 @@ def write(folder: Path, *, training: int = 8, test: int = 2, ignored: bool = Fal
         save(folder / f"labels{part}_bert" / f"{name}.nii.gz", np.roll(labels, 1, 0))
     save(folder / "imagesTs" / "nobody_0000.nii.gz", np.zeros((24, 22, 20), np.float32))
     save(folder / "imagesTs" / "nobody_0001.nii.gz", np.zeros((24, 22, 20), np.float32))
-    describe(folder, numTraining=training)
+    unknown = {} if ignored else {"labels": {name: value for name, value in LABELS.items() if name != "ignore"}}
+    describe(folder, numTraining=training, **unknown)
     return folder
 
 
 def describe(folder: Path, **changes: object) -> None:
-    declared = {name: value for name, value in LABELS.items() if ignored or name != "ignore"}
-    said = {"channel_names": {"0": "T1", "1": "T2"}, "labels": declared, "numTraining": 8, "file_ending": ".nii.gz"}
+    said = {"channel_names": {"0": "T1", "1": "T2"}, "labels": LABELS, "numTraining": 8, "file_ending": ".nii.gz"}
     (folder / "dataset.json").write_text(json.dumps({**said, **changes}))
 
 
