@@ -278,6 +278,14 @@ def test_an_image_of_another_scale_is_an_outlier(tmp_path, dims):
     assert (problem.severity, problem.code, problem.case) == ("warning", "intensity-outlier", "c5")
 
 
+def test_images_that_agree_closely_have_no_outliers_within_their_contrast(tmp_path, dims):
+    index = data(tmp_path, dims, cases=12)
+    image = np.asarray(noise(0, dims), np.uint8) // 2
+    for k, case in enumerate(index.cases):
+        save(case.image[0], np.roll(image, k) + (20 if k == 5 else k % 3))
+    assert check(index).problems == ()
+
+
 def test_few_cases_have_no_outliers(tmp_path, dims):
     index = data(tmp_path, dims, cases=9)
     save(tmp_path / f"images/c5{SUFFIX[dims]}", noise(5, dims) // 8)

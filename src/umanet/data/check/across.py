@@ -20,6 +20,8 @@ ENOUGH_CASES = 10
 """With fewer cases nobody knows what is usual."""
 FAR = 6.0
 """Robust z: of bell-shaped intensities, one case in 500 million lies so far from the others."""
+OF_THE_CONTRAST = 0.5
+"""Images that agree closely spread little: what is far for them must also be much against the contrast in one image."""
 SPACING_RATIO = 2.0
 
 
@@ -101,9 +103,10 @@ def _intensity_outliers(index: DatasetIndex, found: Sequence[CaseFindings]) -> I
     median = np.median(values, axis=0)
     spread = 1.4826 * np.median(np.abs(values - median), axis=0)
     # Where more than half of the cases agree to the last digit (a background), nothing can be said of the rest.
-    z = np.divide(
-        np.abs(values - median), spread, out=np.zeros_like(values), where=spread > 1e-6 * (1 + np.abs(median))
-    )
+    told = spread > 1e-6 * (1 + np.abs(median))
+    contrast = median[:, STATISTICS.index("99th percentile")] - median[:, STATISTICS.index("median")]  # of each channel
+    off = np.abs(values - median)
+    z = np.divide(off, spread, out=np.zeros_like(values), where=told & (off > OF_THE_CONTRAST * contrast[:, None]))
     for findings, distances, own in zip(images, z, values, strict=True):
         channel, statistic = np.unravel_index(distances.argmax(), distances.shape)
         if distances[channel, statistic] > FAR:
