@@ -177,7 +177,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
         "method": config.method,
         "preset": config.preset,
         "network": f"{backbone.architecture}, channels {_numbers(backbone.channels)}, {backbone.features} features",
-        "working grid": f"longest side {data.longest_side or 'as in the file'}, patch {_numbers(data.patch or ())}",
+        "working grid": f"{_grid(config)}, patch {_numbers(data.patch or ())}",
         "training": f"{trainer.max_steps:,} steps of {trainer.batch_size}, learning rate {trainer.learning_rate:g}",
         "released": f"{trainer.release} weights",
     }
@@ -187,5 +187,13 @@ def _settings(config: RunConfig) -> dict[str, str]:
     return found
 
 
-def _numbers(values: Sequence[int]) -> str:
+def _grid(config: RunConfig) -> str:
+    data = config.data
+    if data.size:
+        return f"size {_numbers(data.size)}"
+    spacing = f"spacing {_numbers(data.millimetres)} mm, " if data.millimetres else ""
+    return f"{spacing}longest side {data.longest_side or 'as in the file'}"
+
+
+def _numbers(values: Sequence[float]) -> str:
     return " × ".join(map(str, values)) if len(values) < 4 else ", ".join(map(str, values))
