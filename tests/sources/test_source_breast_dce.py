@@ -73,6 +73,14 @@ def test_a_partial_download_is_counted_and_images_alone_are_imported(raw, tmp_pa
     assert "the cases have no annotations" in caplog.text
 
 
+def test_a_renamed_folder_of_annotations_is_named(raw, tmp_path, caplog):
+    (raw / "segmentations" / "expert").rename(raw / "segmentations" / "experts")
+    with caplog.at_level(logging.WARNING, "umanet"):
+        found = index(raw, files=tmp_path / "files", channels=("1",))
+    assert found.annotators == ("automatic",)
+    assert "Folder experts passed over" in caplog.text and "Folder expert not found" in caplog.text
+
+
 def test_phases_on_different_grids_are_not_subtracted(raw, tmp_path, caplog):
     path = raw / "images" / "DUKE_002" / "duke_002_0001.nii.gz"
     image = nib.load(path)

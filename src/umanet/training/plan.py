@@ -85,7 +85,7 @@ def describe(config: RunConfig) -> str:
     return f"Working grid: {grid}{shrunk}; patch {_by(data.patch or ())}; normalisation {data.normalise}."
 
 
-def _by(numbers: Sequence[float]) -> str:
+def _by(numbers: Sequence[int] | Sequence[float]) -> str:
     return " x ".join(f"{number:g}" for number in numbers)
 
 

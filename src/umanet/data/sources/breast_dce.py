@@ -69,8 +69,9 @@ def index(
     leave_out: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetIndex:
-    """Index the folder, and compute the subtractions that are asked for. The official test set is kept; a validation set
-    is left to be split off the official training set, which has none.
+    """Index the folder, and compute the subtractions that are asked for.
+
+    The official test set is kept; a validation set is left to be split off the official training set, which has none.
 
     Args:
         root: With ``images`` and ``segmentations``.
@@ -139,12 +140,12 @@ def _phases(images: Path) -> dict[str, dict[int, Path]]:
 
 def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str, dict[str, Path]]:
     drawn: dict[str, dict[str, Path]] = {}
-    if not (root / "segmentations").is_dir():
+    segmentations = root / "segmentations"
+    if not segmentations.is_dir():
         log.warning("No folder 'segmentations' found in %s: the cases have no annotations.", root)
         return drawn
-    for annotator in ANNOTATORS:
-        folder = root / "segmentations" / annotator
-        for path in listed(folder) if folder.is_dir() else ():
+    for annotator in _annotators(segmentations):
+        for path in listed(segmentations / annotator):
             match = LABELS.fullmatch(path.name)
             if match and match["case"].lower() in case_of:
                 drawn.setdefault(case_of[match["case"].lower()], {})[annotator] = path
@@ -155,10 +156,22 @@ def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str,
                 )
     if not drawn:
         raise DatasetError(
-            f"No annotation found in {root / 'segmentations'}, {' or '.join(ANNOTATORS)}/CASE.nii.gz expected. Check "
+            f"No annotation found in {segmentations}, {' or '.join(ANNOTATORS)}/CASE.nii.gz expected. Check "
             "that all was unpacked; without the folder, cases are imported without annotations."
         )
     return drawn
+
+
+def _annotators(segmentations: Path) -> list[str]:
+    """Those that are there; what else is there, or is not, is said."""
+    there = [path.name for path in listed(segmentations) if path.is_dir()]
+    for what, names in (
+        ("passed over", [name for name in there if name not in ANNOTATORS]),
+        ("not found", [name for name in ANNOTATORS if name not in there]),
+    ):
+        if names:
+            log.warning("Folder %s %s in %s.", ", ".join(names), what, segmentations)
+    return [name for name in ANNOTATORS if name in there]
 
 
 def _test_cases(root: Path, phases: dict[str, dict[int, Path]]) -> set[str]:
