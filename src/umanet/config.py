@@ -154,6 +154,18 @@ class DataOptions(Options):
         """The spacing of the working grid; None where it is that of the files, or not chosen yet."""
         return None if isinstance(self.spacing, str) else self.spacing
 
+    @property
+    def working_grid(self) -> str:
+        """What the network sees of an image, in words."""
+        if self.size:
+            grid = f"every image as {_by(self.size)} voxels"
+        elif self.millimetres:
+            grid = f"spacing {_by(self.millimetres)} mm"
+        else:
+            grid = "spacing as in the files"
+        shrunk = f", longest side at most {self.longest_side}" if self.longest_side and not self.size else ""
+        return f"{grid}{shrunk}; patch {_by(self.patch or ())}; normalisation {self.normalise}"
+
 
 class TrainerOptions(Options):
     """The training loop."""
@@ -228,6 +240,10 @@ PRESETS_3D: dict[Preset, dict[str, dict[str, Any]]] = {
     "medium": {"data": {"largest_patch": 96}, "trainer": {"batch_size": 2}},
     "large": {"data": {"largest_patch": 128}, "trainer": {"batch_size": 2}},
 }
+
+
+def _by(numbers: tuple[int, ...] | tuple[float, ...]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def preset_values(preset: Preset, spatial_dims: int) -> dict[str, Any]:

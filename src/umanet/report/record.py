@@ -172,12 +172,12 @@ def _annotators(index: DatasetIndex) -> list[dict[str, Any]]:
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
-    data, trainer, backbone = config.data, config.trainer, config.backbone
+    trainer, backbone = config.trainer, config.backbone
     found = {
         "method": config.method,
         "preset": config.preset,
         "network": f"{backbone.architecture}, channels {_numbers(backbone.channels)}, {backbone.features} features",
-        "working grid": f"{_grid(config)}, patch {_numbers(data.patch or ())}",
+        "working grid": config.data.working_grid,
         "training": f"{trainer.max_steps:,} steps of {trainer.batch_size}, learning rate {trainer.learning_rate:g}",
         "released": f"{trainer.release} weights",
     }
@@ -187,13 +187,5 @@ def _settings(config: RunConfig) -> dict[str, str]:
     return found
 
 
-def _grid(config: RunConfig) -> str:
-    data = config.data
-    if data.size:
-        return f"size {_numbers(data.size)}"
-    spacing = f"spacing {_numbers(data.millimetres)} mm, " if data.millimetres else ""
-    return f"{spacing}longest side {data.longest_side or 'as in the file'}"
-
-
-def _numbers(values: Sequence[float]) -> str:
+def _numbers(values: Sequence[int]) -> str:
     return " × ".join(map(str, values)) if len(values) < 4 else ", ".join(map(str, values))

@@ -72,23 +72,6 @@ def spacing_for(geometries: Sequence[Geometry]) -> Spacing:
     return tuple(round(float(step), DIGITS) for step in target)
 
 
-def describe(config: RunConfig) -> str:
-    """The plan in a line: working grid, patch, normalisation."""
-    data = config.data
-    if data.size:
-        grid = f"every image as {_by(data.size)} voxels"
-    elif data.millimetres:
-        grid = f"spacing {_by(data.millimetres)} mm"
-    else:
-        grid = "spacing as in the files"
-    shrunk = f", longest side at most {data.longest_side}" if data.longest_side and not data.size else ""
-    return f"Working grid: {grid}{shrunk}; patch {_by(data.patch or ())}; normalisation {data.normalise}."
-
-
-def _by(numbers: Sequence[int] | Sequence[float]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
-
-
 def _geometries(index: DatasetIndex, training: list[Case]) -> list[Geometry]:
     headers = all(suffix_of(case.image[0]) in NIFTI for case in training)
     step = 1 if headers else max(1, len(training) // CASES_TO_PLAN)

@@ -25,7 +25,7 @@ from umanet.training.datamodule import RunData
 from umanet.training.global_state import global_state_put_back, lightning_quiet
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
-from umanet.training.plan import describe, plan
+from umanet.training.plan import plan
 from umanet.training.run_folder import (
     Resume,
     find_checkpoint,
@@ -77,7 +77,6 @@ def train(
         refuse_other_data(run, index)
         if is_finished(run):
             return run
-    log.info("%s", describe(config))
     pl.seed_everything(config.seed, verbose=False)
     method = build_method(index.task, config)
     able = [case for case in training if method.trains_on(case)]
@@ -93,6 +92,7 @@ def train(
     with run_folder(run):
         if checkpoint is None:
             record(run, config, index)
+        log.info("Working grid: %s.", config.data.working_grid)
         data = RunData(index, training, validation, method, config)
         module = TrainingModule(method, config.trainer, config.data, index.task.drawn)
         trainer = _trainer(config, run, callbacks or [])
