@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from umanet.errors import ConfigError, did_you_mean
 
-Preset = Literal["cpu-small", "small", "medium", "large"]
+Preset = Literal["cpu-small", "small", "medium", "large", "chest-xray", "fundus"]
 MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
 Precision = Literal["auto", "32", "bf16", "16"]
 Count = Annotated[int, Field(ge=1)]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WORD, NUMBERS = "word", "numbers"
+Spacing = Annotated[
+    Annotated[Literal["auto", "native"], Tag(WORD)] | Annotated[tuple[Millimetres, ...], Tag(NUMBERS)],
+    Discriminator(lambda value: WORD if isinstance(value, str) else NUMBERS),
+]
+"""Told apart by a tag, so that a fault is said of what was meant and not of both."""
 
 
 class Options(BaseModel):
@@ -116,8 +122,13 @@ class DataOptions(Options):
 
     longest_side: int = Field(default=0, ge=0)
     """Images whose longest side is longer are downsampled to it (0: never); outputs keep the input's grid."""
-    spacing: tuple[Millimetres, ...] | None = None
-    """Millimetres per axis of the working grid, where files know their spacing. Default: as in the files."""
+    spacing: Spacing = "auto"
+    """Millimetres per axis of the working grid, where files know their spacing; native: as in the files. auto: the
+    median of the training images, with thinner slices where these are far thicker than voxels are wide; native where
+    all images have one spacing. run.toml and model.json hold what was chosen."""
+    size: tuple[Count, ...] | None = None
+    """Voxels per axis of the working grid, the same for every image whatever its aspect. Then neither spacing nor
+    ``longest_side`` decides. Default: none."""
     patch: tuple[Count, ...] | None = None
     """Voxels that the network sees at once. Default: the median image, at most the preset's ``largest_patch``."""
     largest_patch: int = Field(default=256, ge=8)
@@ -131,6 +142,29 @@ class DataOptions(Options):
     """Processes that load data. 0: in the training process."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Memory for training cases that have been read, resampled and fused; as much again for validation."""
+
+    @field_validator("spacing", mode="before")
+    @classmethod
+    def _none_is_native(cls, value: Any) -> Any:
+        # Models that were released before there was "auto" hold null.
+        return "native" if value is None else value
+
+    @property
+    def millimetres(self) -> tuple[float, ...] | None:
+        """The spacing of the working grid; None where it is that of the files, or not chosen yet."""
+        return None if isinstance(self.spacing, str) else self.spacing
+
+    @property
+    def working_grid(self) -> str:
+        """What the network sees of an image, in words."""
+        if self.size:
+            grid = f"every image as {_by(self.size)} voxels"
+        elif self.millimetres:
+            grid = f"spacing {_by(self.millimetres)} mm"
+        else:
+            grid = "spacing as in the files"
+        shrunk = f", longest side at most {self.longest_side}" if self.longest_side and not self.size else ""
+        return f"{grid}{shrunk}; patch {_by(self.patch or ())}; normalisation {self.normalise}"
 
 
 class TrainerOptions(Options):
@@ -166,6 +200,13 @@ class RunConfig(Options):
     trainer: TrainerOptions = TrainerOptions()
 
 
+SQUARE_PICTURES: dict[str, dict[str, Any]] = {
+    "backbone": {"channels": (16, 32, 64, 128, 256), "features": 16, "residual_units": 2},
+    "data": {"size": (256, 256), "largest_patch": 256},
+    "trainer": {"max_steps": 8000, "batch_size": 8, "validate_every": 250},
+}
+"""Whole pictures as 256 x 256, the grid of published results on RIGA; for chest X-rays too, so that both compare."""
+
 PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
     "cpu-small": {
         "backbone": {"channels": (8, 16, 32, 64), "features": 8, "residual_units": 1},
@@ -188,8 +229,10 @@ PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
         "data": {"largest_patch": 512, "workers": 8},
         "trainer": {"max_steps": 60000, "batch_size": 12, "learning_rate": 1e-3, "validate_every": 1000},
     },
+    "chest-xray": SQUARE_PICTURES,
+    "fundus": SQUARE_PICTURES,
 }
-"""Sizes for 2D. ``preset_values`` says what 3D changes."""
+"""Sizes for 2D. ``preset_values`` says what 3D changes; the last two are for 2D only, as their ``size`` says."""
 
 PRESETS_3D: dict[Preset, dict[str, dict[str, Any]]] = {
     "cpu-small": {"data": {"longest_side": 0, "largest_patch": 48}, "trainer": {"batch_size": 2}},
@@ -199,10 +242,14 @@ PRESETS_3D: dict[Preset, dict[str, dict[str, Any]]] = {
 }
 
 
+def _by(numbers: tuple[int, ...] | tuple[float, ...]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
+
+
 def preset_values(preset: Preset, spatial_dims: int) -> dict[str, Any]:
     """The values that ``preset`` sets for 2D or 3D images, as a nested mapping."""
     values: dict[str, Any] = {"preset": preset}
-    changes = PRESETS_3D[preset] if spatial_dims == 3 else {}
+    changes = PRESETS_3D.get(preset, {}) if spatial_dims == 3 else {}
     return merge(merge(values, PRESETS[preset]), changes)
 
 
@@ -228,8 +275,8 @@ def build_config(values: Mapping[str, Any], spatial_dims: int = 2, where: str = 
         config = RunConfig.model_validate(merge(preset_values(preset, spatial_dims), values))
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
-    for name in ("patch", "spacing"):
-        found = getattr(config.data, name)
+    for name in ("patch", "millimetres", "size"):
+        found, name = getattr(config.data, name), name.replace("millimetres", "spacing")
         if found is not None and len(found) != spatial_dims:
             raise ConfigError(
                 f"data.{name} = {found} found, {spatial_dims} numbers expected, in {where}, because the images are "
@@ -275,7 +322,7 @@ def _explain(error: ValidationError, where: str) -> str:
     lines = []
     for problem in error.errors():
         *above, key = problem["loc"]
-        name = ".".join(map(str, problem["loc"]))
+        name = ".".join(str(part) for part in problem["loc"] if part not in (WORD, NUMBERS))
         if problem["type"] == "extra_forbidden":
             hint = did_you_mean(str(key), _known_keys(above)) or f" Known keys: {', '.join(_known_keys(above))}."
             lines.append(f"Unknown key {name!r} in {where}.{hint}")

@@ -13,6 +13,7 @@ from umanet.data.index import read_index
 # Source to the module of fake_data.raw that writes its download, and the flags that its import needs.
 DOWNLOADS: dict[str, tuple[str, ...]] = {
     "bids": (),
+    "breast-dce": (),
     "chase-db1": (),
     "dicom": (),
     "csv": (),

@@ -53,6 +53,7 @@ def annotate(
     channel: str | None = None,
     drawn: str | None = None,
     drawing: Drawing | None = None,
+    only: bool = False,
     fractions: Mapping[str, float] = FRACTIONS,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -70,6 +71,7 @@ def annotate(
         drawn: Name of the class that they draw. Default: the only one; where there are several, the others are declared
             as not drawn by them.
         drawing: How they look at images.
+        only: Leave the annotators that are there out of the new data set.
         fractions: Shares of the patients per split, for cases without a split.
         seed: Of the splits.
         progress: Called with the numbers of finished and of all cases.
@@ -84,6 +86,9 @@ def annotate(
         ImageError, GeometryError: An image cannot be read.
     """
     drawing = drawing or Drawing()
+    if only:
+        cases = tuple(replace(case, annotations={}) for case in index.cases)
+        index = index.model_copy(update={"cases": cases, "annotators": (), "annotator_classes": {}})
     _check_algorithms(algorithms, index)
     if not 0 <= drawing.smooth < float("inf"):
         raise ConfigError(f"smooth = {drawing.smooth} found, 0 or more expected. Mend it.")

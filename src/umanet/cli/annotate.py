@@ -29,6 +29,8 @@ class Annotate:
     """Smooth the image before: deviation in millimetres, or in pixels where files know no spacing."""
     keep: Literal["all", "largest", "central"] = "all"
     """Which connected parts stay: all, the largest, or those that reach the central third of the image."""
+    only: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The new data set holds these annotations only; those of people stay where they are, to evaluate against."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Shares of the patients for training, validation and test, where cases have no split yet."""
     seed: int = 0
@@ -43,7 +45,7 @@ class Annotate:
         with progress("Annotating") as report:
             index = annotate(
                 read_index(self.dataset), self.algorithms, output, channel=self.channel, drawn=self.drawn,
-                drawing=Drawing(self.dark, self.smooth, self.keep),
+                drawing=Drawing(self.dark, self.smooth, self.keep), only=self.only,
                 fractions=dict(zip(SPLITS, self.fractions, strict=True)), seed=self.seed, progress=report,
             )  # fmt: skip
         say(f"{counted(len(index.cases), 'case')} annotated by {', '.join(self.algorithms)}, in {output}.")

@@ -130,7 +130,10 @@ def from_ras(values: Shaped[np.ndarray, "..."], geometry: Geometry) -> Shaped[np
 
 
 def working_shape(
-    geometry: Geometry, longest_side: int | None = None, spacing: Sequence[float] | None = None
+    geometry: Geometry,
+    longest_side: int | None = None,
+    spacing: Sequence[float] | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """The grid that the network sees.
 
@@ -138,11 +141,19 @@ def working_shape(
         geometry: Of the image.
         longest_side: Voxels; a longer image is shrunk to it, the same factor along all axes. Never enlarges.
         spacing: Millimetres per axis, applied first; ignored where the file does not know its spacing.
+        size: Voxels per axis, whatever the image's aspect; then the others are ignored.
 
     Raises:
-        GeometryError: ``spacing`` has another number of axes than the image, or is not positive.
+        GeometryError: ``spacing`` or ``size`` has another number of axes than the image, or is not positive.
     """
     shape = geometry.shape
+    if size is not None:
+        if len(size) != len(shape) or min(size) < 1:
+            raise GeometryError(
+                f"Size {tuple(size)} found, {len(shape)} positive numbers of voxels expected, for an image of shape "
+                f"{shape}. Mend data.size."
+            )
+        return tuple(size)
     if spacing is not None:
         if len(spacing) != len(shape) or min(spacing) <= 0:
             raise GeometryError(

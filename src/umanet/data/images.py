@@ -12,7 +12,7 @@ from umanet.data.formats import DICOM, ITK, JPEG, NIFTI, TIFF, VOLUMES, suffix_o
 from umanet.data.geometry import grid_difference
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.itk import read_itk, write_itk
-from umanet.data.nifti import read_nifti, write_nifti
+from umanet.data.nifti import read_nifti, read_nifti_geometry, write_nifti
 from umanet.data.pictures import read_picture, read_picture_values, write_picture
 from umanet.errors import AnnotationError, GeometryError, ImageError, OutputError, counted
 from umanet.types import IGNORE, Case, Geometry, Sample
@@ -57,6 +57,17 @@ def read_image_values(
                 f"{difference} found for channels {paths[0]} and {path}, the same grid expected. Resample one of them."
             )
     return np.concatenate([values.astype(np.float32) for values, _ in read]), geometry
+
+
+def image_geometry(paths: Sequence[Path], spatial_dims: int | None) -> Geometry:
+    """The geometry of an image, of NIfTI files without their values.
+
+    Raises:
+        ImageError, GeometryError: As ``read_image``, of the first file.
+    """
+    if suffix_of(paths[0]) in NIFTI:
+        return read_nifti_geometry(paths[0], spatial_dims)
+    return _read(paths[0], spatial_dims)[1]
 
 
 def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray, "*spatial"], Geometry]:

@@ -40,15 +40,26 @@ def read_nifti(path: Path, spatial_dims: int | None) -> tuple[Shaped[np.ndarray,
     with reading(path):
         image = open_nifti(path)
         stored = _read_through(image, path)
-        unit = image.header.get_xyzt_units()[0]
     if stored.dtype.fields is not None or stored.dtype.kind not in "biuf":
         raise ImageError(f"Values of type {stored.dtype} found, numbers expected, in {path}. Convert the file.")
     channels = _channels_first(stored, path)
-    to_mm = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0))
-    geometry = _geometry(path, to_mm @ image.affine, channels.shape[1:], spatial_dims, known=unit != "unknown")
-    qform, codes = _forms(image.header)
-    geometry = replace(geometry, qform=None if qform is None else to_mm @ qform, codes=codes)
+    geometry = _geometry_of(path, image, channels.shape[1:], spatial_dims)
     return np.stack([to_ras(channel, geometry) for channel in channels]), geometry
+
+
+def read_nifti_geometry(path: Path, spatial_dims: int | None) -> Geometry:
+    """The geometry that ``read_nifti`` gives, from the header alone.
+
+    Raises:
+        ImageError: The header is unreadable, or its affine singular.
+        GeometryError: Other than ``spatial_dims`` axes.
+    """
+    with reading(path):
+        image = open_nifti(path)
+        shape = image.shape
+    # Broadcast, not allocated: only the rule of where channels are is asked for.
+    channels = _channels_first(np.broadcast_to(np.uint8(0), shape), path)
+    return _geometry_of(path, image, channels.shape[1:], spatial_dims)
 
 
 def open_nifti(path: Path) -> nib.Nifti1Image:
@@ -120,6 +131,14 @@ def write_nifti(path: Path, values: Shaped[np.ndarray, "*spatial"], geometry: Ge
     image.header.set_xyzt_units("mm" if geometry.spacing_is_known else "unknown")
     with whole_file(path) as temporary:
         nib.save(image, temporary)
+
+
+def _geometry_of(path: Path, image: nib.Nifti1Image, file_shape: tuple[int, ...], spatial_dims: int | None) -> Geometry:
+    unit = image.header.get_xyzt_units()[0]
+    to_mm = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0))
+    geometry = _geometry(path, to_mm @ image.affine, file_shape, spatial_dims, known=unit != "unknown")
+    qform, codes = _forms(image.header)
+    return replace(geometry, qform=None if qform is None else to_mm @ qform, codes=codes)
 
 
 def _forms(header: nib.Nifti1Header) -> tuple[np.ndarray | None, tuple[int, int]]:

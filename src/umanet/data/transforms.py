@@ -48,7 +48,7 @@ def normalise(image: Float[Tensor, "C *spatial"], how: str) -> Float[Tensor, "C 
 
 def prepare_image(sample: Sample, options: DataOptions) -> Float[Tensor, "C *working"]:
     """The image as a network sees it: on the working grid, normalised."""
-    shape = working_shape(sample.geometry, options.longest_side or None, options.spacing)
+    shape = working_shape(sample.geometry, options.longest_side or None, options.millimetres, options.size)
     return normalise(resample(sample.image, shape, "linear"), options.normalise)
 
 

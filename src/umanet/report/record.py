@@ -172,12 +172,12 @@ def _annotators(index: DatasetIndex) -> list[dict[str, Any]]:
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
-    data, trainer, backbone = config.data, config.trainer, config.backbone
+    trainer, backbone = config.trainer, config.backbone
     found = {
         "method": config.method,
         "preset": config.preset,
         "network": f"{backbone.architecture}, channels {_numbers(backbone.channels)}, {backbone.features} features",
-        "working grid": f"longest side {data.longest_side or 'as in the file'}, patch {_numbers(data.patch or ())}",
+        "working grid": config.data.working_grid,
         "training": f"{trainer.max_steps:,} steps of {trainer.batch_size}, learning rate {trainer.learning_rate:g}",
         "released": f"{trainer.release} weights",
     }

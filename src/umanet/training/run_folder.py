@@ -79,6 +79,9 @@ def record(run: Path, config: RunConfig, index: DatasetIndex) -> None:
 def refuse_other_config(run: Path, config: RunConfig, spatial_dims: int) -> None:
     """Raises: RunError: The run was started with other settings; each is named, with both values."""
     before = read_config(run / CONFIG, spatial_dims).model_dump(exclude=FREE)
+    if before["data"]["spacing"] == "auto" != config.data.spacing:
+        # Runs write what was chosen; those that were started before there was a choice wrote nothing.
+        before["data"]["spacing"] = "native"
     changed = list(_changes(before, config.model_dump(exclude=FREE)))
     if changed:
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from umanet.config import Precision, RunConfig
 from umanet.data.check import patients_in_two_splits
-from umanet.data.geometry import working_shape
-from umanet.data.images import read_image
 from umanet.data.index import DatasetIndex, require_trainable
 from umanet.errors import DatasetError, Interrupted
 from umanet.grading import warn_if_blind
@@ -28,6 +25,7 @@ from umanet.training.datamodule import RunData
 from umanet.training.global_state import global_state_put_back, lightning_quiet
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
+from umanet.training.plan import plan
 from umanet.training.run_folder import (
     Resume,
     find_checkpoint,
@@ -39,10 +37,6 @@ from umanet.training.run_folder import (
 )
 from umanet.types import Case
 
-# Cases whose shapes decide the patch: enough for a median, few enough to be quick on large volumes.
-CASES_TO_PLAN = 50
-LEAST_SHOWN = 0.5
-"""Of an image, by the patch that is graded in its place."""
 log = logging.getLogger("umanet")
 
 
@@ -98,6 +92,7 @@ def train(
     with run_folder(run):
         if checkpoint is None:
             record(run, config, index)
+        log.info("Working grid: %s.", config.data.working_grid)
         data = RunData(index, training, validation, method, config)
         module = TrainingModule(method, config.trainer, config.data, index.task.drawn)
         trainer = _trainer(config, run, callbacks or [])
@@ -105,44 +100,6 @@ def train(
         _release(trainer, module, index, config, run)
     warn_if_blind(method)
     return run
-
-
-def plan(config: RunConfig, index: DatasetIndex, training: list[Case]) -> RunConfig:
-    """Fill in what is decided from the training cases: the patch, what is graded, and whom ``single`` takes."""
-    data, fusion, uma_net = config.data, config.fusion, config.uma_net
-    undecided = config.method == "uma-net" and uma_net.grade == "auto"
-    if data.patch is None or undecided:
-        median = _median_shape(config, index, training)
-        patch = np.array(data.patch or _patch(median, config))
-        data = data.model_copy(update={"patch": tuple(patch.tolist())})
-        if undecided:
-            whole = np.minimum(patch, median).prod() >= LEAST_SHOWN * median.prod()
-            uma_net = uma_net.model_copy(update={"grade": "image" if whole else "none"})
-    if config.method == "single" and fusion.annotator is None:
-        count = {name: sum(name in case.annotations for case in training) for name in index.annotators}
-        fusion = fusion.model_copy(update={"annotator": max(count, key=lambda name: count[name])})
-    return config.model_copy(update={"data": data, "fusion": fusion, "uma_net": uma_net})
-
-
-def _median_shape(config: RunConfig, index: DatasetIndex, training: list[Case]) -> np.ndarray:
-    """Of the images on the working grid."""
-    step = max(1, len(training) // CASES_TO_PLAN)
-    return np.median(
-        [
-            working_shape(
-                read_image(case.image, index.spatial_dims)[1], config.data.longest_side or None, config.data.spacing
-            )
-            for case in training[::step]
-        ],
-        axis=0,
-    )
-
-
-def _patch(median: np.ndarray, config: RunConfig) -> np.ndarray:
-    """The median image, as far as the network can halve it and ``largest_patch`` goes."""
-    multiple = 2 ** (len(config.backbone.channels) - 1)
-    largest = max(config.data.largest_patch // multiple, 1) * multiple
-    return np.minimum(np.ceil(median / multiple).astype(int) * multiple, largest)
 
 
 def _cases(index: DatasetIndex) -> tuple[list[Case], list[Case]]:

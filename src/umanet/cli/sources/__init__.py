@@ -1,6 +1,7 @@
 """The sources of `umanet import`: one documented dataclass per layout of raw data."""
 
 from umanet.cli.sources.bids import Bids
+from umanet.cli.sources.breast_dce import BreastDce
 from umanet.cli.sources.chase_db1 import ChaseDb1
 from umanet.cli.sources.csv import Csv
 from umanet.cli.sources.curvas import Curvas
@@ -17,6 +18,7 @@ from umanet.cli.sources.source import Source
 SOURCES: dict[str, type[Source]] = {
     "folder": Folder,
     "bids": Bids,
+    "breast-dce": BreastDce,
     "chase-db1": ChaseDb1,
     "csv": Csv,
     "curvas": Curvas,
