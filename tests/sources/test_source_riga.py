@@ -6,7 +6,7 @@ from PIL import Image
 
 from fake_data.raw.riga import circle, draw, save, write
 from umanet.data.images import read_case
-from umanet.data.sources.contours import disc_and_cup
+from umanet.data.sources.drawn_lines import disc_and_cup
 from umanet.data.sources.riga import index
 from umanet.errors import AnnotationError, DatasetError
 

@@ -25,8 +25,11 @@ DOWNLOADS: dict[str, tuple[str, ...]] = {
     "lidc": ("--side", "32"),
     "lidc-crops": (),
 }
-OTHERWISE: tuple[tuple[str, tuple[str, ...]], ...] = (("lidc", ("--side", "32", "--dims", "2")),)
-"""The same downloads with other flags that make another kind of data of them."""
+OTHERWISE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lidc", ("--side", "32", "--dims", "2")),
+    ("riga:riga-masks", ()),
+)
+"""The same downloads with other flags that make another kind of data of them, or another download of the same."""
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""
 
@@ -41,7 +44,8 @@ def test_every_source_has_a_made_up_download():
 
 @pytest.mark.parametrize(("source", "flags"), [*DOWNLOADS.items(), *OTHERWISE])
 def test_the_whole_way(source: str, flags: tuple[str, ...], tmp_path: Path, capsys):
-    raw = import_module(f"fake_data.raw.{source.replace('-', '_')}").write(tmp_path / "raw data ü")
+    source, _, download = source.partition(":")
+    raw = import_module(f"fake_data.raw.{(download or source).replace('-', '_')}").write(tmp_path / "raw data ü")
     dataset, work = tmp_path / "dataset.json", tmp_path / "run"
     run("import", source, raw, "-o", dataset, *flags)
     index = read_index(dataset)

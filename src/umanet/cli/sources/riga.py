@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Riga(Source):
-    """RIGA: fundus photographs, disc and cup by six ophthalmologists, as contours drawn into copies of the picture;
-    Magrabia becomes the test split.
+    """RIGA: fundus photographs, disc and cup by six ophthalmologists, as contours drawn into copies of the picture,
+    or as the masks of DiscRegion; Magrabia becomes the test split.
     """
 
     def index(self, files: "Path", report: Report) -> "DatasetIndex":
-        from umanet.data.sources.riga import index
+        from umanet.data.sources import riga, riga_masks
+        from umanet.data.sources.raw_folder import raw_folder
 
-        return index(self.root, files, leave_out=self.leave_out, progress=report)
+        root = raw_folder(self.root, riga.HOLDS)
+        layout = riga_masks if riga_masks.tables(root) else riga
+        return layout.index(root, files, leave_out=self.leave_out, progress=report)

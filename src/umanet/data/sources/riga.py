@@ -23,7 +23,7 @@ import numpy as np
 from umanet.data.images import read_image
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.pictures import write_picture
-from umanet.data.sources.contours import disc_and_cup
+from umanet.data.sources.drawn_lines import disc_and_cup
 from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
 from umanet.errors import DatasetError, GeometryError, UmanetError, did_you_mean
 from umanet.types import Case
