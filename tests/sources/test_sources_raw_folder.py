@@ -34,7 +34,7 @@ def test_a_half_download_is_found_however_deep(tmp_path):
 
 def test_a_renamed_folder_is_recognised(tmp_path):
     (tmp_path / "training").mkdir()
-    with pytest.raises(DatasetError, match=r"only training, .*Did you mean 'training'\?"):
+    with pytest.raises(DatasetError, match=r"only training; .*Did you mean 'training'\?"):
         folder_in(tmp_path, "Training")
 
 

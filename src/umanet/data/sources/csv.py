@@ -107,9 +107,9 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             _check_columns(columns, path)
             return columns, [(reader.line_num, row) for row in reader if any(row.values())]
     except OSError as error:
-        raise DatasetError(f"No manifest could be read from {path}: {error.strerror}. Check the path.") from None
+        raise DatasetError(f"{error.strerror} found at {path}, a CSV file expected. Check the path.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a CSV file in UTF-8: {error}. Save it again.") from None
+        raise DatasetError(f"Another file found at {path}, a CSV file in UTF-8 expected ({error}). Save it as that.") from None
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:

@@ -58,7 +58,7 @@ def folder_in(parent: Path, name: str) -> Path:
     found = [path.name for path in listed(parent) if path.is_dir()]
     inside = f"only {', '.join(found[:8])}" if found else "no folder at all"
     raise DatasetError(
-        f"No folder {name!r} found in {parent}, {inside}, but it is part of this layout.{did_you_mean(name, found)} "
+        f"No folder {name!r} found in {parent}, {inside}; it is expected there.{did_you_mean(name, found)} "
         "Give the folders the names that they have in the official download."
     )
 

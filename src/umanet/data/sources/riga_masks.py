@@ -1,9 +1,9 @@
 """RIGA with masks, as it was passed on with the code of MRNet (``DiscRegion``): pictures cut out around the optic disc.
 
-Layout: ``Glaucoma_multirater_BinRushed.csv``, ``..._MESSIDOR.csv`` and ``..._Magrabia.csv`` beside the pictures, in
-GBK with a row per mask and among others the columns ``imgName``, ``maskName`` and ``rater``: 0 is ``FinalLabel``, a fusion
-of the others, 1 to 6 the ophthalmologists, whose masks lie in ``Rater1`` and so on. Paths are those of Windows,
-relative to the table. In a mask the disc is whatever is not 0, and its cup 255.
+Layout: ``Glaucoma_multirater_BinRushed.csv``, ``..._MESSIDOR.csv`` and ``..._Magrabia.csv`` beside the pictures, in GBK
+with a row per mask. Columns among others: ``imgName``, ``maskName``, ``rater``: 0 is ``FinalLabel``, a fusion of the
+others, 1 to 6 the ophthalmologists, whose masks lie in ``Rater1`` and so on. Paths are those of Windows, relative to
+the table. In a mask the disc is whatever is not 0, and its cup 255.
 
 Reference:
     Ji et al.: Learning Calibrated Medical Image Segmentation via Multi-rater Agreement Modeling. CVPR 2021.
