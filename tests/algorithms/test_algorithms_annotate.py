@@ -72,6 +72,7 @@ def test_an_algorithm_that_finds_nothing_is_said(index, tmp_path, capsys):
         (("--with", "otsu", "--channel", "T1"), "Channel 'T1' found, one of grey expected"),
         (("--with", "otsu", "--class", "ring"), "Class 'ring' found, one of disc expected"),
         (("--with", "otsu", "--smooth", "-1"), "smooth = -1.0 found"),
+        (("--with", "otsu", "--within", "0"), "within = 0.0 found"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_and_nothing_written(index, tmp_path, capsys, words, said):

@@ -66,3 +66,21 @@ def test_smoothing_is_in_millimetres():
         for spacing in ((1.0, 1.0), (100.0, 100.0))
     )
     assert dice(fine, truth) > 0.8 > dice(coarse, truth)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 2.0)])
+def test_within_is_a_box_in_millimetres_around_the_centre(spacing):
+    image = np.zeros((60, 61), np.float32)
+    image[:, :20] = 300  # brighter than what is looked for, and elsewhere
+    image[26:34, 27:34] = 100
+    box = Drawing(within=20 * spacing[0])
+    drawn = masks(image, Geometry(image.shape, spacing), ["otsu"], box)["otsu"]
+    assert np.array_equal(drawn, image == 100)
+    assert not np.array_equal(masks(image, Geometry(image.shape, spacing), ["otsu"], Drawing())["otsu"], image == 100)
+
+
+def test_a_box_wider_than_the_image_is_the_image():
+    image, _ = scene(3)
+    geometry = Geometry(image.shape, (1.0, 1.0, 1.0))
+    wide, whole = (masks(image, geometry, ["otsu"], Drawing(within=side))["otsu"] for side in (999.0, None))
+    assert np.array_equal(wide, whole)

@@ -36,12 +36,15 @@ class Drawing:
         dark: The structure is darker than what is around it.
         smooth: Deviation of the Gaussian that the image is smoothed with: millimetres where the file knows its
             spacing, pixels elsewhere. 0: not at all.
+        within: Side of the box around the image's centre that they see and draw in, in the same units. None: all of the
+            image.
         keep: Which connected parts stay: ``all``, the ``largest``, or those that reach the ``central`` third of every
-            side, for images that were cut out around a finding.
+            side (of the box), for images that were cut out around a finding.
     """
 
     dark: bool = False
     smooth: float = 0.0
+    within: float | None = None
     keep: Literal["all", "largest", "central"] = "all"
 
 
@@ -92,6 +95,8 @@ def annotate(
     _check_algorithms(algorithms, index)
     if not 0 <= drawing.smooth < float("inf"):
         raise ConfigError(f"smooth = {drawing.smooth} found, 0 or more expected. Mend it.")
+    if drawing.within is not None and not drawing.within > 0:
+        raise ConfigError(f"within = {drawing.within} found, more than 0 expected. Mend it.")
     k, at = _class(drawn, index), _channel(channel, index)
     index = complete_splits(index, fractions, seed)
     empty, full = Counter[str](), Counter[str]()
@@ -117,12 +122,28 @@ def masks(
     image: Float32[np.ndarray, "*spatial"], geometry: Geometry, algorithms: Sequence[str], drawing: Drawing
 ) -> dict[str, Bool[np.ndarray, "*spatial"]]:
     """What each algorithm draws in one channel of an image."""
+    box = _box(geometry, drawing.within)
     seen = -image if drawing.dark else image
     if drawing.smooth:
         seen = ndimage.gaussian_filter(seen, [drawing.smooth / step for step in geometry.spacing])
-    middle = _middle(image.shape)
-    start = middle if drawing.keep == "central" else np.ones(image.shape, bool)
-    return {name: _kept(draw(name, seen, start), drawing.keep, middle) for name in algorithms}
+    seen = np.ascontiguousarray(seen[box])
+    middle = _middle(seen.shape)
+    start = middle if drawing.keep == "central" else np.ones(seen.shape, bool)
+    found = {name: np.zeros(image.shape, bool) for name in algorithms}
+    for name, mask in found.items():
+        mask[box] = _kept(draw(name, seen, start), drawing.keep, middle)
+    return found
+
+
+def _box(geometry: Geometry, side: float | None) -> tuple[slice, ...]:
+    """Around the centre, ``side`` long along every axis, or as long as the image is."""
+    if side is None:
+        return tuple(slice(None) for _ in geometry.shape)
+    sides = [
+        min(max(1, round(side / step)), length) for step, length in zip(geometry.spacing, geometry.shape, strict=True)
+    ]
+    begin = [(length - side) // 2 for side, length in zip(sides, geometry.shape, strict=True)]
+    return tuple(slice(low, low + side) for low, side in zip(begin, sides, strict=True))
 
 
 def _kept(mask: Mask, keep: str, middle: Mask) -> Mask:

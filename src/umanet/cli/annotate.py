@@ -27,8 +27,11 @@ class Annotate:
     """The structure is darker than what is around it."""
     smooth: float = 0.0
     """Smooth the image before: deviation in millimetres, or in pixels where files know no spacing."""
+    within: float | None = None
+    """See and draw in a box of this side around the image's centre only, in the same units: for images that were cut
+    out around a finding. Default: all of the image."""
     keep: Literal["all", "largest", "central"] = "all"
-    """Which connected parts stay: all, the largest, or those that reach the central third of the image."""
+    """Which connected parts stay: all, the largest, or those that reach the central third of what is seen."""
     only: tyro.conf.FlagCreatePairsOff[bool] = False
     """The new data set holds these annotations only; those of people stay where they are, to evaluate against."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -45,7 +48,7 @@ class Annotate:
         with progress("Annotating") as report:
             index = annotate(
                 read_index(self.dataset), self.algorithms, output, channel=self.channel, drawn=self.drawn,
-                drawing=Drawing(self.dark, self.smooth, self.keep), only=self.only,
+                drawing=Drawing(self.dark, self.smooth, self.within, self.keep), only=self.only,
                 fractions=dict(zip(SPLITS, self.fractions, strict=True)), seed=self.seed, progress=report,
             )  # fmt: skip
         say(f"{counted(len(index.cases), 'case')} annotated by {', '.join(self.algorithms)}, in {output}.")

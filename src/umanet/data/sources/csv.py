@@ -109,7 +109,9 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     except OSError as error:
         raise DatasetError(f"{error.strerror} found at {path}, a CSV file expected. Check the path.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"Another file found at {path}, a CSV file in UTF-8 expected ({error}). Save it as that.") from None
+        raise DatasetError(
+            f"Another file found at {path}, a CSV file in UTF-8 expected ({error}). Save it as that."
+        ) from None
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
