@@ -1,95 +1,109 @@
-"""What DICOM files say of the patient goes into DICOM segmentations, and nowhere else."""
+"""What DICOM files say of the patient goes into DICOM segmentations, but into no other file and no message."""
 
-import gzip
-from dataclasses import replace
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import DigitalXRayImageStorageForPresentation
 
-from fake_data.arrays import ball
+from fake_data.arrays import ball, make_method, tiny_config
 from fake_data.dicom import write_series
+from fake_data.dicom_annotations import write_seg
+from fake_data.patient_data import mark, written
+from fake_data.raw.dicom import write as write_scans
+from fake_data.raw.lidc import write as write_lidc
 from umanet.__main__ import main
-from umanet.data.images import read_image, write_labels
-from umanet.data.index import ClassDefinition, DatasetIndex, write_index
-from umanet.types import Case
+from umanet.data.index import read_index
+from umanet.inference.model_file import save_model
 
-SHAPE = (10, 16, 14)
-"""Slices, rows, columns."""
-CLASSES = (ClassDefinition(name="background", values=(0,)), ClassDefinition(name="organ", values=(1,)))
-SPLITS = ("train", "train", "train", "validation", "test", "test")
-TAGS = (b"secret", b"19700101", b"20200102")
-"""Name, identity, birthday and day of the study, as ``fake_data.dicom`` has them."""
+SEGMENTATIONS = ("dicom-seg", "dicom-seg-fractional")
+VOLUMES = (*SEGMENTATIONS, "nrrd", "mha", "bids")
+PICTURES = (*SEGMENTATIONS, "geojson", "coco")
+SMALL = (
+    "--preset", "cpu-small", "--trainer.max-steps", 2, "--trainer.batch-size", 2, "--trainer.validate-every", 1,
+    "--device", "cpu", "--backbone.channels", 4, 8, "--backbone.features", 4, "--data.largest-patch", 16,
+)  # fmt: skip
 
 
 def run(*words: object) -> None:
     assert main([str(word) for word in words]) == 0, words
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """What is said of patients, the folder of the images, and one with all that the commands wrote."""
-    raw, work = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("work")
+def write_radiographs(folder: Path) -> Path:
+    """Radiographs that lie nowhere in the patient, each with two annotators' segmentations."""
     rng = np.random.default_rng(0)
-    cases, uids = [], set()
-    for number, split in enumerate(SPLITS):
-        name = f"case{number}"
-        organ = ball(SHAPE, (5, 8, 7), 4.5).numpy()
-        for dataset in write_series(raw / "images" / name, 100.0 * organ + rng.normal(0, 10, SHAPE)):
-            uids |= {str(dataset[tag].value).encode() for tag in ("SOPInstanceUID", "SeriesInstanceUID")}
-            uids.add(str(dataset.StudyInstanceUID).encode())
-        image, geometry = read_image([raw / "images" / name], 3)
-        drawn = {}
-        for who, least in (("anna", 50), ("bert", 90)):
-            drawn[who] = raw / "annotations" / who / f"{name}.nii.gz"
-            labels = (image[0] > least).astype(np.uint8)
-            write_labels(drawn[who], labels, replace(geometry, suffix=".nii.gz"), CLASSES)
-        cases.append(Case(name, (raw / "images" / name,), drawn, patient=name, split=split))
-    index = DatasetIndex(
-        name="series",
-        spatial_dims=3,
-        channels=("ct",),
-        classes=CLASSES,
-        annotators=("anna", "bert"),
-        cases=tuple(cases),
-    )
+    for number in range(8):
+        disc = ball((32, 32), (16 + number % 3, 15), 7).numpy()
+        place = folder / f"P{number}"
+        (image,) = write_series(place / "dx", 100 * disc[None] + rng.normal(0, 9, (1, 32, 32)))
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "SliceThickness"):
+            delattr(image, name)
+        image.save_as(next((place / "dx").iterdir()))
+        for annotator, moved in (("anna", 0), ("bert", 1)):
+            write_seg(place / f"{annotator}.dcm", [image], {"lung": np.roll(disc, moved, 1)[None] > 0})
+    return folder
+
+
+def check_written(tmp_path: Path, words: set[bytes], segmentations: set[str], said: str) -> None:
+    """Nothing in ``work`` but the segmentations holds a word, and nothing that was said."""
+    assert written(tmp_path / "work", words) == segmentations
+    for path in segmentations:
+        assert b"zqperson00" in (tmp_path / "work" / path).read_bytes().lower()
+    assert [word for word in words if word in said.lower().encode()] == []
+
+
+def segmentations_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for kind in SEGMENTATIONS for path in folder.rglob(f"{kind}/*.dcm")}
+
+
+def test_importing_predicting_and_exporting_write_no_tag(tmp_path, capsys, caplog):
+    caplog.set_level(logging.DEBUG, "umanet")
+    raw, work = write_scans(tmp_path / "raw", patients=4), tmp_path / "work"
+    words = mark(raw)
     dataset = work / "dataset.json"
-    write_index(index, dataset)
-    small = ["--trainer.max-steps", 2, "--trainer.batch-size", 2, "--trainer.validate-every", 1, "--device", "cpu"]
-    small += ["--backbone.channels", 4, 8, "--backbone.features", 4, "--data.largest-patch", 16]
-    run("check", dataset)
-    run("train", dataset, "-o", work / "run", "--preset", "cpu-small", *small)
-    also = ("--also", "dicom-seg", "dicom-seg-fractional", "nrrd", "mha", "bids")
-    run("predict", work / "run", dataset, "--split", "test", "-o", work / "predictions", *also)
-    run("predict", work / "run", raw / "images" / "case0", "-o", work / "of images", "--also", "nrrd")
+    run("import", "dicom", raw, "-o", dataset)
+    run("check", dataset, "-o", work / "check.json")
+    index = read_index(dataset)
+    save_model(make_method(index.task, tiny_config()), index, tiny_config(), work / "run")
+    # From the folder of the patient: contours and segmentations lie beside the series.
+    run("predict", work / "run", raw / "P01", "-o", work / "predictions", "--also", *VOLUMES, "--device", "cpu")
+    for to in ("nnunet", "monai", "bids"):
+        run("export-dataset", dataset, "--to", to, "-o", work / to)
+    said = caplog.text + "".join(capsys.readouterr())
+    assert len(segmentations_of(work)) == 2 and len(written(raw, words)) >= 4 * 9  # the search finds them
+    check_written(tmp_path, words, segmentations_of(work), said)
+    assert written(work, {str(raw).lower().encode()}) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "write", "also"),
+    [("dicom", write_scans, VOLUMES), ("dicom", write_radiographs, PICTURES), ("lidc --side 32", write_lidc, VOLUMES)],
+    ids=["scans", "radiographs", "LIDC"],
+)
+def test_the_whole_way_writes_no_tag(tmp_path, capsys, caplog, source, write, also):
+    caplog.set_level(logging.DEBUG, "umanet")
+    raw, work = write(tmp_path / "raw"), tmp_path / "work"
+    words = mark(raw)
+    dataset = work / "dataset.json"
+    run("import", *source.split(), raw, "-o", dataset)
+    run("check", dataset, "-o", work / "check.json")
+    run("train", dataset, "-o", work / "run", *SMALL)
+    copies = also if source == "dicom" else ("nrrd", "mha", "bids")  # crops of scans are no DICOM images
+    run("predict", work / "run", dataset, "--split", "test", "-o", work / "predictions", "--also", *copies)
+    if source != "dicom":
+        scan = next(path.parent for path in raw.rglob("*.xml"))
+        run("predict", work / "run", scan, "-o", work / "of a scan", "--also", *also)
     run("grade", work / "run", dataset, "-o", work / "grades")
     run("evaluate", work / "predictions", dataset, "--split", "test", "-o", work / "evaluation")
     run("agreement", dataset, "-o", work / "agreement")
     run("fuse", dataset, "--with", "staple", "-o", work / "consensus")
     run("report", work / "run", "-o", work / "report.html")
-    return (*TAGS, *uids), raw, work
-
-
-def written(folder: Path, *words: bytes) -> set[str]:
-    """The files in which one of the words stands, in any case, compressed or not."""
-    found = set()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            content = (gzip.decompress(content) if path.suffix == ".gz" else content).lower()
-            if any(word in content or word.decode().encode("utf-16-le") in content for word in words):
-                found.add(path.relative_to(folder).as_posix())
-    return found
-
-
-def test_tags_of_the_images_are_in_no_file_but_the_segmentations_in_dicom(files):
-    said, raw, work = files
-    kinds = ("dicom-seg", "dicom-seg-fractional")
-    names = {f"predictions/{kind}/case{number}.dcm" for kind in kinds for number in (4, 5)}
-    assert written(work, *said) == names
-    assert len(written(raw, *said)) == len(SPLITS) * SHAPE[0]  # the search finds them
-
-
-def test_absolute_paths_of_images_are_in_no_file(files):
-    _, raw, work = files
-    assert written(work, str(raw).lower().encode()) == set()
+    for to in ("nnunet", "monai", "bids"):
+        run("export-dataset", dataset, "--to", to, "-o", work / to, "--with", work / "run")
+    said = caplog.text + "".join(capsys.readouterr())
+    assert segmentations_of(work)
+    check_written(tmp_path, words, segmentations_of(work), said)
+    assert written(work, {str(raw).lower().encode()}) == set()
