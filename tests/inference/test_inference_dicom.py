@@ -94,6 +94,7 @@ def test_a_tree_of_patients_studies_and_series_is_an_image_per_series(run, tmp_p
         write_numbered(root / place)
     write_seg(root / "P2" / "ST9" / "SEG" / "drawn.dcm", write_series(tmp_path / "other", np.zeros((3, 4, 4))), DRAWN)
     write_directory(root / "DICOMDIR")
+    (root / "P2" / "ST9" / "up").symlink_to(root)  # no way without end
     (root / "VIEWER").mkdir()
     (root / "VIEWER" / "run.exe").touch()
     cases, _ = samples_of_images(load_model(run), [root])

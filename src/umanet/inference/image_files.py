@@ -7,7 +7,6 @@ called as its file, or as the folder of its series with the folders on the way b
 """
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -57,11 +56,17 @@ def _below(root: Path, spatial_dims: int) -> list[tuple[str, Path]]:
     return found
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """``root`` and the folders below it that are not hidden, in the order of their paths; links are not followed."""
-    for place, below, _ in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        yield Path(place)
+def _folders(root: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """``root`` and the folders below it that are not hidden, in the order of their paths; links that lead up, once.
+
+    Raises:
+        DatasetError: One of them cannot be read.
+    """
+    above = (*above, root.resolve())
+    yield root
+    for path in listed(root):
+        if path.is_dir() and path.resolve() not in above:
+            yield from _folders(path, above)
 
 
 def _images(folder: Path, series: Mapping[str, Sequence[Path]], spatial_dims: int) -> list[Path]:
