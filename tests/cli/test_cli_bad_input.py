@@ -263,7 +263,7 @@ def test_a_volume_for_a_2d_model_is_refused(copy, capsys):
     [
         (["predict", "run", "-o", "new"], "No image found"),
         (["predict", "run", "empty", "-o", "new"], "No image found"),
-        (["predict", "run", "grades", "-o", "new"], "one of .nii.gz"),
+        (["predict", "run", "grades", "-o", "new"], "No image found in grades, 1 other file (quality.csv)"),
         (["predict", "run", "images/disc0.png", "annotations/anna/disc0.png", "-o", "new"], "Two images named 'disc0'"),
         (["predict", "run", "images/disc0.png", "--split", "test", "-o", "new"], "--split test found with images"),
         (["predict", "run", "dataset.json", "--split", "test", "-o", "new"], "No case found in split 'test'"),

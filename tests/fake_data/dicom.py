@@ -1,11 +1,12 @@
 """A made-up CT series, slice by slice, as scanners write them: names without order, oblique, in Hounsfield units."""
 
+import copy
 import datetime
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 OBLIQUE = (0.9848, 0.1736, 0.0, -0.1736, 0.9848, 0.0)
 """Turned by ten degrees about the body's axis."""
@@ -69,3 +70,41 @@ def _slice(plane, spacing, thickness, orientation, where, number) -> FileDataset
     dataset.ContentDate = datetime.date(2020, 1, 2).strftime("%Y%m%d")
     dataset.PixelData = (np.rint(plane) + 1024).astype("<u2").tobytes()
     return dataset
+
+
+def write_enhanced(path: Path, slices: list[FileDataset]) -> FileDataset:
+    """One file with all slices, the last one first: an enhanced (multi-frame) CT image."""
+    result = copy.deepcopy(slices[0])
+    result.SOPClassUID = result.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    result.SOPInstanceUID = result.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    result.SeriesInstanceUID, result.NumberOfFrames = generate_uid(), len(slices)
+    groups = {
+        "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+        "PlaneOrientationSequence": ("ImageOrientationPatient",),
+        "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    }
+    result.SharedFunctionalGroupsSequence = [Dataset()]
+    for group, names in groups.items():
+        held = Dataset()
+        for name in names:
+            setattr(held, name, result[name].value)
+            delattr(result, name)
+        setattr(result.SharedFunctionalGroupsSequence[0], group, [held])
+    del result.ImagePositionPatient
+    frames = list(reversed(slices))
+    result.PerFrameFunctionalGroupsSequence = [_frame(one, number) for number, one in enumerate(frames, 1)]
+    organisation, dimension = Dataset(), Dataset()
+    organisation.DimensionOrganizationUID = dimension.DimensionOrganizationUID = generate_uid()
+    dimension.DimensionIndexPointer, dimension.FunctionalGroupPointer = 0x00200032, 0x00209113
+    result.DimensionOrganizationSequence, result.DimensionIndexSequence = [organisation], [dimension]
+    result.PixelData = b"".join(one.PixelData for one in frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result.save_as(path, enforce_file_format=True)
+    return result
+
+
+def _frame(of: FileDataset, number: int) -> Dataset:
+    frame, place, content = Dataset(), Dataset(), Dataset()
+    place.ImagePositionPatient, content.DimensionIndexValues = of.ImagePositionPatient, [number]
+    frame.PlanePositionSequence, frame.FrameContentSequence = [place], [content]
+    return frame

@@ -36,6 +36,24 @@ def write_seg(
     return seg
 
 
+def write_labelmap(path: Path, datasets: list[FileDataset], labels: np.ndarray, names: list[str]) -> Dataset:
+    """Labels (slices, rows, columns): a frame per slice that holds segment numbers, and the background's segment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seg = hd.seg.Segmentation(
+        source_images=datasets,
+        pixel_array=labels.astype(np.uint8),
+        segmentation_type="LABELMAP",
+        segment_descriptions=[
+            hd.seg.SegmentDescription(k, name, codes.SCT.Tissue, codes.SCT.Mass, "MANUAL")
+            for k, name in enumerate(names, start=1)
+        ],
+        series_instance_uid=generate_uid(), series_number=5, sop_instance_uid=generate_uid(), instance_number=1,
+        manufacturer="made up", manufacturer_model_name="m", software_versions="1", device_serial_number="1",
+    )  # fmt: skip
+    seg.save_as(path)
+    return seg
+
+
 def write_rtstruct(
     path: Path, datasets: list[FileDataset], contours: dict[str, list[np.ndarray]], *, kind: str = "CLOSED_PLANAR"
 ) -> Dataset:

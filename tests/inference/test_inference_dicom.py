@@ -5,13 +5,18 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from fake_data.arrays import make_method, tiny_config
 from fake_data.dicom import OBLIQUE, write_series
+from fake_data.dicom_annotations import write_seg
 from fake_data.discs import write_discs
 from umanet.__main__ import main
 from umanet.data.dicom import read_series
 from umanet.data.geometry import from_ras
+from umanet.errors import ImageError
+from umanet.inference.image_files import find_images
 from umanet.inference.model_file import load_model, save_model
 from umanet.inference.predict import predict_case, samples_of_images
 
@@ -81,3 +86,53 @@ def test_a_folder_of_two_series_is_refused(run, tmp_path, capsys):
     assert main(["predict", str(run), str(tmp_path / "P1"), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 2
     said = capsys.readouterr().err
     assert "2 series found" in said and "SECRET" not in said.upper()
+
+
+def test_a_tree_of_patients_studies_and_series_is_an_image_per_series(run, tmp_path, caplog):
+    root = tmp_path / "CD"
+    for place in ("P1/ST1/AX", "P1/ST1/COR", "P2/ST9/AX"):
+        write_numbered(root / place)
+    write_seg(root / "P2" / "ST9" / "SEG" / "drawn.dcm", write_series(tmp_path / "other", np.zeros((3, 4, 4))), DRAWN)
+    write_directory(root / "DICOMDIR")
+    (root / "P2" / "ST9" / "up").symlink_to(root)  # no way without end
+    (root / "VIEWER").mkdir()
+    (root / "VIEWER" / "run.exe").touch()
+    cases, _ = samples_of_images(load_model(run), [root])
+    places = ("P1/ST1/AX", "P1/ST1/COR", "P2/ST9/AX")
+    assert [(case.id, case.image) for case in cases] == [(p.replace("/", "_"), (root / p,)) for p in places]
+    assert "3 other files (DICOMDIR, P2/ST9/SEG/drawn.dcm, VIEWER/run.exe) left out" in caplog.text
+    words = ["predict", str(run), str(root / "P2"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*words, "--also", "dicom-seg"]) == 0
+    check_place(tmp_path / "out" / "labels" / "ST9_AX.nii.gz", labels_in_slices(run, root / "P2/ST9/AX"))
+    assert (tmp_path / "out" / "dicom-seg" / "ST9_AX.dcm").is_file()
+
+
+DRAWN = {"mass": np.ones((3, 4, 4), bool)}
+
+
+def write_directory(path):
+    """What lies beside the folders on a disc, and says where they are."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MediaStorageDirectoryStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    directory.FileSetID = "MADE_UP"
+    directory.save_as(path, enforce_file_format=True)
+
+
+def test_a_folder_without_an_image_says_what_is_there(run, tmp_path, capsys):
+    (tmp_path / "CD").mkdir()
+    write_directory(tmp_path / "CD" / "DICOMDIR")
+    assert main(["predict", str(run), str(tmp_path / "CD"), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "1 other file (DICOMDIR)" in capsys.readouterr().err
+
+
+def test_radiographs_in_one_folder_are_an_image_each(tmp_path):
+    for name in ("left", "right"):
+        write_series(tmp_path / name, np.zeros((1, 8, 8)))
+        next((tmp_path / name).iterdir()).rename(tmp_path / f"{name}.dcm")
+    found = find_images([tmp_path], 2)
+    assert found == [("left", tmp_path / "left.dcm"), ("right", tmp_path / "right.dcm")]
+    assert [read_series(path, 2)[0].shape for _, path in found] == [(1, 8, 8)] * 2
+    with pytest.raises(ImageError, match=r"2 series found in .*name one file of each"):
+        find_images([tmp_path], 3)

@@ -101,6 +101,21 @@ def test_a_folder_stands_for_the_images_in_it(discs, tmp_path):
         samples_of_images(model, [])
 
 
+def test_what_is_no_image_is_left_out_and_said_and_a_folder_without_images_refused(discs, tmp_path, caplog):
+    _, model = discs
+    file = save(tmp_path / "new" / "a.png", 7)
+    (tmp_path / "new" / "Thumbs.db").touch()
+    save(tmp_path / "new" / "drawn" / "a.png", 1)  # an annotation, perhaps
+    assert [case.image for case in samples_of_images(model, [tmp_path / "new"])[0]] == [(file,)]
+    assert "2 other files (Thumbs.db, drawn/a.png) left out" in caplog.text
+    file.unlink()
+    with pytest.raises(DatasetError, match=r"No image found in .*new, 2 other files \(Thumbs.db, drawn/a.png\)"):
+        samples_of_images(model, [tmp_path / "new"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"No image found in .*empty, 0 other files"):
+        samples_of_images(model, [tmp_path / "empty"])
+
+
 def save(path, *channels):
     values = np.stack([np.full((8, 8), value, np.uint8) for value in channels], 2)
     path.parent.mkdir(exist_ok=True)

@@ -19,9 +19,11 @@ class ExportDataset:
     """The layout."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """A new folder; for nnU-Net it may be used as nnUNet_raw: DatasetXXX_Name is made in it."""
-    how: Annotated[str | None, tyro.conf.arg(name="with", metavar="FUSION|RUN")] = None
-    """One label map per case: majority, staple, mean, union, intersection, random, or a run folder (its image-aware
-    consensus). Default: the annotations, one by one."""
+    how: Annotated[str | None, tyro.conf.arg(name="with", metavar="FUSION|truth|RUN")] = None
+    """One label map per case: majority, staple, mean, union, intersection, random, single (of --annotator), truth, or a
+    run folder (its image-aware consensus). Default: the annotations, one by one."""
+    annotator: str | None = None
+    """single: whose annotations to take, as they were drawn."""
     split: str | None = None
     """Only the cases of this split."""
     id: int = 501
@@ -38,12 +40,13 @@ class ExportDataset:
 
         index = read_index(self.dataset)
         how = self.how
-        if how is not None and how not in FUSIONS:
+        if how is not None and how not in (*FUSIONS, "truth"):
             how = open_model(run_folder(how), self.device, self.threads, grading=True)
         with progress("Exporting") as report:
             made = export_dataset(
-                index, self.to, self.output, how=how, split=self.split, number=self.id, progress=report
+                index, self.to, self.output, how=how, annotator=self.annotator, split=self.split, number=self.id,
+                progress=report,
             )  # fmt: skip
         say(f"{index.name} for {self.to} in {made}.")
         if self.to == "nnunet" and how is None:
-            say("nnU-Net trains on labelsTr: rename the folder of one annotator to it, or export --with a fusion.")
+            say("nnU-Net trains on labelsTr: export --with a fusion, or --with single --annotator NAME.")

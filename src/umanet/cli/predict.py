@@ -23,7 +23,8 @@ class Predict:
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
     """A trained run."""
     inputs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET|FOLDER|IMAGE...")]
-    """A dataset.json, or images and folders of them; of several channels, one file with all, or CASE_0000 and so on."""
+    """A dataset.json, or images and folders of them, trees of DICOM series too; of several channels, one file with all,
+    or CASE_0000 and so on."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """A new folder for what is predicted."""
     split: str | None = None

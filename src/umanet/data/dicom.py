@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+DICOMDIR = "1.2.840.10008.1.3.10"
 NOT_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
     "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
-    "1.2.840.10008.1.3.10": "DICOMDIR",
+    DICOMDIR: "DICOMDIR",
 }
 """SOP classes that lie beside images and are none, though they may have rows. So is what is not called an image."""
 HEADER = (
@@ -63,6 +64,8 @@ def series_in(folder: Path) -> dict[str, list[Path]]:
     for path in listed(folder):
         if path.is_file() and begins_as_dicom(path):
             header = read_header(path)
+            if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR:  # its data set names no class
+                continue
             if "SOPClassUID" not in header or (is_image(header) and "Rows" not in header):
                 raise ImageError(f"{path} ends before its image begins: truncated. Copy it again.")
             if is_image(header):

@@ -2,7 +2,8 @@
 
 Names in BIDS are letters and digits: others are left out of patients, cases, annotators and channels, and the table
 ``derivatives/umanet/cases.tsv`` says which case became which file, and its split, for which BIDS has no place. Pictures
-become NIfTI files without slices.
+become NIfTI files without slices. The truth, where it is known, is a derivative of its own:
+``derivatives/truth/sub-PATIENT/anat/*_desc-truth_dseg.nii.gz``.
 """
 
 import csv
@@ -18,8 +19,8 @@ from umanet.errors import DatasetError
 from umanet.export.entry import VOLUME, Entry, class_names, write_image, write_labels
 
 VERSION = "1.9.0"
-CONSENSUS = "consensus"
-"""Annotator of fused labels."""
+TRUTH = "truth"
+"""Derivative, and annotator, of what is really there."""
 
 
 def write_bids(index: DatasetIndex, entries: Sequence[Entry], place: Path, *, done: Callable[[], None]) -> Path:
@@ -35,7 +36,13 @@ def write_bids(index: DatasetIndex, entries: Sequence[Entry], place: Path, *, do
         DatasetError: Names that differ only in what BIDS does not allow.
     """
     channels = _plain(index.channels, "channel")
-    annotators = {"": CONSENSUS, **_plain((name for entry in entries for name in entry.labels if name), "annotator")}
+    truth_is_known = any(entry.truth for entry in entries)
+    drawn_by = [name or entry.only for entry in entries for name in entry.labels]
+    if truth_is_known and TRUTH in drawn_by:
+        raise DatasetError(
+            f"The annotator name {TRUTH!r} found, another one expected beside the truth. Rename it in dataset.json."
+        )
+    annotators = _plain([*drawn_by, *([TRUTH] if truth_is_known else ())], "annotator")
     patients = _plain((_patient(entry) for entry in entries), "patient")
     cases = _plain((entry.case.id for entry in entries), "case")
     several = Counter(_patient(entry) for entry in entries)
@@ -49,20 +56,30 @@ def write_bids(index: DatasetIndex, entries: Sequence[Entry], place: Path, *, do
         for path, channel in zip(written, index.channels, strict=True):
             path.rename(path.with_name(f"{start}_{channels[channel]}{VOLUME}"))
         for annotator, path in entry.labels.items():
-            name = f"{start}_desc-{annotators[annotator]}_dseg{VOLUME}"
+            name = f"{start}_desc-{annotators[annotator or entry.only]}_dseg{VOLUME}"
             write_labels(pipeline / patient / "anat" / name, path, entry)
+        if entry.truth:
+            name = f"{start}_desc-{TRUTH}_dseg{VOLUME}"
+            write_labels(pipeline.with_name(TRUTH) / patient / "anat" / name, entry.truth, entry)
         rows.append((entry.case.id, _patient(entry), entry.case.split or "n/a", start))
         done()
     _write_table(pipeline / "cases.tsv", rows)
-    _write_table(pipeline / "dseg.tsv", [("index", "name"), *((v, n) for n, v in class_names(index).items())])
     _write_table(place / "participants.tsv", [("participant_id",), *((f"sub-{p}",) for p in patients.values())])
     _write_json(place / "dataset_description.json", Name=index.name, BIDSVersion=VERSION, DatasetType="raw")
+    _write_derivative(pipeline, index, "annotations")
+    if truth_is_known:
+        _write_derivative(pipeline.with_name(TRUTH), index, "truth")
+    return place
+
+
+def _write_derivative(folder: Path, index: DatasetIndex, what: str) -> None:
+    """What a derivative says of itself, and the names of its labels."""
+    _write_table(folder / "dseg.tsv", [("index", "name"), *((v, n) for n, v in class_names(index).items())])
     made_by = [{"Name": "umanet", "Description": "umanet export-dataset"}]
     _write_json(
-        pipeline / "dataset_description.json",
-        Name=f"{index.name}: annotations", BIDSVersion=VERSION, DatasetType="derivative", GeneratedBy=made_by,
+        folder / "dataset_description.json",
+        Name=f"{index.name}: {what}", BIDSVersion=VERSION, DatasetType="derivative", GeneratedBy=made_by,
     )  # fmt: skip
-    return place
 
 
 def _patient(entry: Entry) -> str:

@@ -36,11 +36,15 @@ class Entry:
         case: As the data set has it.
         labels: Annotator to file; the only name is empty where a case has one label map.
         index: To read the labels by.
+        only: What the one label map is: ``consensus``, ``truth``, or the annotator who drew it.
+        truth: To be exported beside the labels; None where it is not known, or where it is the label map.
     """
 
     case: Case
     labels: Mapping[str, Path]
     index: DatasetIndex
+    only: str = ""
+    truth: Path | None = None
 
     @property
     def is_test(self) -> bool:

@@ -14,6 +14,8 @@ from umanet.export.entry import Entry, class_names, write_image, write_labels
 
 LISTS = {"train": "training", "validation": "validation", "test": "test", None: "training"}
 """Our splits to the lists."""
+TEST_ANNOTATIONS = "test_annotations"
+"""List of the annotations of test cases whose truth is known: for these the list ``test`` has the truth."""
 
 
 def write_monai(
@@ -38,13 +40,21 @@ def write_monai(
             "case": case.id,
             "patient": case.patient or case.id,
         }
-        listed = lists.setdefault(LISTS[case.split], [])
+        if entry.truth:
+            truth = Path("truth", f"{case.id}{ending}")
+            write_labels(place / truth, entry.truth, entry)
+            said["truth"] = truth.as_posix()
+        name = LISTS[case.split]
+        if entry.is_test and entry.truth:
+            lists.setdefault(name, []).append({**said, "label": said["truth"]})
+            name = TEST_ANNOTATIONS
+        listed = lists.setdefault(name, [])
         for annotator, path in entry.labels.items():
             label = Path("labels", annotator, f"{case.id}{ending}")
             write_labels(place / label, path, entry)
             by = {"annotator": annotator} if annotator else {}
             listed.append({**said, "label": label.as_posix(), **by})
-        if not entry.labels:
+        if not entry.labels and not entry.truth:
             listed.append(said)
         done()
     values = {

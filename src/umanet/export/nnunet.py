@@ -2,7 +2,8 @@
 
 The split ``test`` goes to ``imagesTs`` and ``labelsTs``; ``train`` and ``validation`` become the one fold of
 ``splits_final.json``, which nnU-Net expects in its folder of preprocessed data. nnU-Net trains on ``labelsTr``: the
-folders of annotators are for our own import and for choosing one.
+folders of annotators are for our own import and for choosing one. Where the truth of test cases is known it is
+``labelsTs``, and what was fused of them ``labelsTs_consensus``.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from umanet.data.index import DatasetIndex
+from umanet.errors import DatasetError
 from umanet.export.entry import Entry, class_names, write_image, write_labels
 
 
@@ -35,12 +37,16 @@ def write_nnunet(
     """
     labels = class_names(index)
     folder = place / dataset_name(index.name, number)
+    truth_is_known = any(entry.is_test and entry.truth for entry in entries)
     for entry in entries:
-        part = "Ts" if entry.is_test else "Tr"
+        part, name = "Ts" if entry.is_test else "Tr", f"{entry.case.id}{ending}"
         write_image(entry.case, index, ending, folder / f"images{part}" / entry.case.id)
         for annotator, path in entry.labels.items():
-            target = f"labels{part}_{annotator}" if annotator else f"labels{part}"
-            write_labels(folder / target / f"{entry.case.id}{ending}", path, entry)
+            drawn_by = annotator or (entry.only if entry.is_test and truth_is_known else "")
+            target = f"labels{part}_{drawn_by}" if drawn_by else f"labels{part}"
+            write_labels(folder / target / name, path, entry)
+        if entry.is_test and entry.truth:
+            write_labels(folder / "labelsTs" / name, entry.truth, entry)
         done()
     said = {
         "name": index.name,
@@ -58,6 +64,20 @@ def write_nnunet(
 
 FOLD = {"train": "train", "val": "validation"}
 """nnU-Net's names of the parts of a fold to ours."""
+
+
+def check_case_names(entries: Sequence[Entry]) -> None:
+    """Refuse names that nnU-Net 2 loses.
+
+    Raises:
+        DatasetError: A case for training ends with ``_seg``: nnU-Net names its own label maps so.
+    """
+    for entry in entries:
+        if entry.case.id.endswith("_seg"):
+            raise DatasetError(
+                f"The case name {entry.case.id!r} found, one that does not end with _seg expected: nnU-Net would take "
+                "it for a label map and leave the case out. Rename it in dataset.json."
+            )
 
 
 def dataset_name(name: str, number: int) -> str:

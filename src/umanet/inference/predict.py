@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from umanet.data.files import whole_folder
-from umanet.data.formats import begins_as_dicom, listed, stem_of
 from umanet.data.geometry import resample
 from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
@@ -19,6 +18,7 @@ from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, TaskError, counted
 from umanet.inference.also.copies import Copies
+from umanet.inference.image_files import find_images
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest
 from umanet.inference.tiles import run_in_tiles
@@ -119,7 +119,7 @@ def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tu
 def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Iterable[Sample]]:
     """Images that belong to no data set as cases, and their samples, read when they are asked for.
 
-    A folder stands for what is in it, but a folder of DICOM files is one image.
+    Folders stand for the images below them, as ``find_images`` has it.
 
     A file holds all channels of a case; or, where the model has several and the first file has fewer, one channel,
     named as in a data set: ``CASE_0000``, ``CASE_0001`` and so on.
@@ -127,16 +127,15 @@ def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Ite
     Raises:
         TaskError: A case lacks channels.
         ImageError: The first file cannot be read, or one is of a type that is not read.
-        DatasetError: There is no image.
+        DatasetError: There is no image, or a folder without one.
     """
-    images = [file for path in images for file in _files(path)]
     if not images:
         raise DatasetError("No image found, image files or a folder of them expected after the run. Name some.")
     spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
-    cases = [Case(stem_of(path), (path,)) for path in images]
+    cases = [Case(name, (path,)) for name, path in find_images(images, spatial_dims)]
     named = all(re.fullmatch(CHANNEL, case.id) for case in cases)
-    if channels > 1 and named and len(read_image(images[:1], spatial_dims)[0]) < channels:
-        cases = _by_channel(images, channels)
+    if channels > 1 and named and len(read_image(cases[0].image, spatial_dims)[0]) < channels:
+        cases = _by_channel(cases, channels)
 
     def sample(case: Case) -> Sample:
         image, geometry = read_image(case.image, spatial_dims)
@@ -146,21 +145,14 @@ def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Ite
     return cases, map(sample, cases)
 
 
-def _files(path: Path) -> Sequence[Path]:
-    if not path.is_dir():
-        return (path,)
-    inside = listed(path)
-    return (path,) if any(begins_as_dicom(file) for file in inside) else inside
-
-
-def _by_channel(images: list[Path], channels: int) -> list[Case]:
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(images, key=stem_of):
-        match = re.fullmatch(CHANNEL, stem_of(path))
+def _by_channel(images: list[Case], channels: int) -> list[Case]:
+    files: dict[str, dict[Path, str]] = defaultdict(dict)
+    for image in sorted(images, key=lambda image: image.id):
+        match = re.fullmatch(CHANNEL, image.id)
         assert match is not None
-        files[match["case"]].append(path)
+        files[match["case"]][image.image[0]] = match["channel"]
     for case, paths in files.items():
-        if len({stem_of(path) for path in paths}) != channels or len(paths) != channels:
+        if len(set(paths.values())) != channels or len(paths) != channels:
             raise TaskError(
                 f"{counted(len(paths), 'file')} found for case {case!r} ({', '.join(path.name for path in paths)}), "
                 f"{channels} expected, one per channel, as the model was trained with. Name them all."

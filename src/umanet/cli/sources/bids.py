@@ -24,6 +24,10 @@ class Bids(Source):
     """The entity that names the annotator: rater for sub-01_rater-2_dseg.nii.gz."""
     annotations_suffix: str = "dseg"
     """Of the annotations: dseg or mask."""
+    truth: str = "truth"
+    """Who of them drew what is really there."""
+    ignore: tuple[int, ...] = ()
+    """File values of voxels of which nothing is said, beside those that a table *_dseg.tsv calls ignore."""
     classes: tuple[str, ...] = ()
     """Names and file values, as background=0 lesion=1,255. Default: the tables *_dseg.tsv, or else one class per value
     that is found."""
@@ -33,5 +37,6 @@ class Bids(Source):
 
         return index(
             self.root, suffixes=self.suffix, annotator_entity=self.annotator_entity,
-            annotations_suffix=self.annotations_suffix, classes=parse_classes(self.classes), leave_out=self.leave_out,
+            annotations_suffix=self.annotations_suffix, truth=self.truth, classes=parse_classes(self.classes),
+            ignore=self.ignore, leave_out=self.leave_out,
         )  # fmt: skip

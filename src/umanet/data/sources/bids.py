@@ -3,7 +3,8 @@
 ``sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz`` and
 ``derivatives/PIPELINE/sub-01/ses-a/anat/sub-01_ses-a_desc-ANNOTATOR_dseg.nii.gz``, names of labels in
 ``*_dseg.tsv`` (columns index and name). An annotation belongs to the image whose entities are the same wherever
-both files have them: derivatives drop some (``acq-``) and add others (``space-``).
+both files have them: derivatives drop some (``acq-``) and add others (``space-``). The label called ``ignore`` is no
+class: nothing is said of its voxels.
 
 Reference:
     Gorgolewski et al.: The brain imaging data structure, a format for organizing and describing outputs of
@@ -26,6 +27,8 @@ from umanet.errors import DatasetError, counted
 from umanet.types import Case
 
 HOLDS = "sub-01/anat/sub-01_T1w.nii.gz and derivatives/PIPELINE/sub-01/anat/sub-01_desc-ANNOTATOR_dseg.nii.gz"
+IGNORED = "ignore"
+"""Name, in the tables, of labels of voxels that are to be ignored."""
 NOT_RAW = ("derivatives", "sourcedata", "code")
 """Folders of a BIDS data set whose images are not its raw images."""
 
@@ -53,7 +56,9 @@ def index(
     suffixes: Sequence[str] = ("T1w",),
     annotator_entity: str = "desc",
     annotations_suffix: str = "dseg",
+    truth: str = "truth",
     classes: Sequence[ClassDefinition] | None = None,
+    ignore: Sequence[int] = (),
     leave_out: bool = False,
 ) -> DatasetIndex:
     """Index a BIDS data set; a case is an image with its entities, its patient is ``sub``.
@@ -63,7 +68,9 @@ def index(
         suffixes: Of the images: several are channels, in this order.
         annotator_entity: The entity of annotations that names who drew.
         annotations_suffix: ``dseg`` or ``mask``.
+        truth: Who drew what is really there, in the same entity.
         classes: Default: by the tables ``*_dseg.tsv``; without tables one per value that the annotations hold.
+        ignore: File values that say nothing of a voxel, beside those that a table calls ``ignore``.
         leave_out: Go on without images and annotations that cannot be used.
 
     Raises:
@@ -81,18 +88,25 @@ def index(
     unusable.settle()
     require_cases(annotations, root, HOLDS)
     cases = tuple(
-        Case(case, complete[case][1], dict(sorted(found.items())), patient=complete[case][0]["sub"])
+        Case(
+            case, complete[case][1], {name: path for name, path in sorted(found.items()) if name != truth},
+            found.get(truth), complete[case][0]["sub"],
+        )
         for case, found in sorted(annotations.items())
-    )
+    )  # fmt: skip
     _, geometry = read_image_values(cases[0].image, None)
     spatial_dims = 2 if len(geometry.shape) == 2 else 3
-    paths = [path for case in cases for path in case.annotations.values()]
+    paths = [path for found in annotations.values() for path in found.values()]
+    named = _named_values(root, annotations_suffix)
+    ignored = sorted({*ignore, *(value for value, name in named.items() if name == IGNORED)})
+    found = classes or _without(ignored, _classes_of(named) or discover_classes(paths, spatial_dims))
     return DatasetIndex(
         name=safe_name(root.name),
         spatial_dims=spatial_dims,
         channels=tuple(suffixes),
-        classes=tuple(classes or _named_classes(root, annotations_suffix) or discover_classes(paths, spatial_dims)),
+        classes=tuple(found),
         annotators=tuple(sorted({name for case in cases for name in case.annotations})),
+        ignore=tuple(ignored),
         cases=cases,
     )
 
@@ -187,13 +201,23 @@ def _agree(annotation: Mapping[str, str], image: Mapping[str, str]) -> bool:
     return all(image.get(key, value) == value for key, value in annotation.items())
 
 
-def _named_classes(root: Path, annotations_suffix: str) -> tuple[ClassDefinition, ...]:
+def _without(ignored: Sequence[int], classes: Iterable[ClassDefinition]) -> list[ClassDefinition]:
+    kept = [(one.name, tuple(value for value in one.values if value not in ignored)) for one in classes]
+    return [ClassDefinition(name=name, values=values) for name, values in kept if values]
+
+
+def _classes_of(named: Mapping[int, str]) -> list[ClassDefinition]:
+    names = {0: "background", **named} if named else {}
+    return [ClassDefinition(name=safe_name(names[value]), values=(value,)) for value in sorted(names)]
+
+
+def _named_values(root: Path, annotations_suffix: str) -> dict[int, str]:
     """By the tables of labels; empty where there are none.
 
     Raises:
         DatasetError: A table without the columns, or tables that contradict each other.
     """
-    names: dict[int, str] = {0: "background"}
+    names: dict[int, str] = {}
     tables = [name.path for name in _names(root, (".tsv",)) if name.suffix == annotations_suffix]
     said: dict[int, Path] = {}
     for path in tables:
@@ -204,9 +228,7 @@ def _named_classes(root: Path, annotations_suffix: str) -> tuple[ClassDefinition
                     "expected. Mend a table or give --classes."
                 )
             names[value], said[value] = label, path
-    if not tables:
-        return ()
-    return tuple(ClassDefinition(name=safe_name(names[value]), values=(value,)) for value in sorted(names))
+    return names
 
 
 def _rows(path: Path) -> list[tuple[int, str]]:
