@@ -323,9 +323,7 @@ def _some_silent(votes: Integer[np.ndarray, "K N"], annotators: int) -> bool:
     return bool((votes.sum(axis=0) < annotators).any())
 
 
-def _by_number(
-    votes: Integer[np.ndarray, "K N"], annotators: int
-) -> Iterator[tuple[int, Float64[np.ndarray, "K n"]]]:
+def _by_number(votes: Integer[np.ndarray, "K N"], annotators: int) -> Iterator[tuple[int, Float64[np.ndarray, "K n"]]]:
     """The votes of the voxels by how many say something."""
     if not _some_silent(votes, annotators):
         yield annotators, votes.astype(np.float64)
