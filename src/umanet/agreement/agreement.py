@@ -51,10 +51,10 @@ class Agreement:
             are none, or one of them does not draw the class.
         pair_cases: How many these are.
         per_annotator: A row per annotator and foreground class that they draw, against the consensus of the others:
-            ``dice``, ``sensitivity``, ``specificity`` (by region), ``volume_ratio`` (above 1: draws more than they do), each
-            with its interval; ``cases``; and of these ``empty`` (drew nothing), ``missed`` (drew nothing where most
-            of the others drew), ``false`` (drew where most of the others drew nothing). Those who agree most come
-            first.
+            ``dice``, ``sensitivity``, ``specificity`` (by region), ``volume_ratio`` (above 1: draws more than they do),
+            each with its interval; ``cases``, of which somebody else draws the class too; and of these ``empty`` (drew
+            nothing), ``missed`` (drew nothing where most of the others drew), ``false`` (drew where most of the others
+            drew nothing). Those who agree most come first.
         statistics: Foreground class, and ``ALL`` where there are several, to ``mean_pairwise_dice`` and, by region,
             ``krippendorff_alpha`` and ``fleiss_kappa`` (None where the number of annotations differs from case to
             case), each with its interval; and how many ``pairs`` there are, of which ``both_empty`` (Dice 1)
