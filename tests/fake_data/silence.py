@@ -23,22 +23,25 @@ def write_silence(folder: Path, shape: tuple[int, ...] = (32, 40), cases: int = 
         for share, label in ((0.36, 1), (0.18, 2)):
             truth[ball(shape, centre, share * min(shape)).numpy()] = label
         name = f"case{number}"
-        _write(folder / "images" / name, 40 + 60 * truth + rng.normal(0, 10, shape))
-        _write(folder / "truth" / name, truth)
+        write(folder / "images" / name, 40 + 60 * truth + rng.normal(0, 10, shape))
+        write(folder / "truth" / name, truth)
         for who, step in (("anna", 0), ("bert", 1), ("carl", -1)):
             drawn = np.roll(truth, step, axis=-1)
             if who == "bert":
                 drawn[drawn == 1] = 0
             elif who == "carl":
                 drawn[:STRIPE] = IGNORED
-            _write(folder / "annotations" / who / name, drawn)
+            write(folder / "annotations" / who / name, drawn)
     return folder
 
 
-def _write(path: Path, values: np.ndarray) -> None:
+def write(path: Path, values: np.ndarray) -> Path:
+    """A picture or a volume; the file's path with its type."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = values.clip(0, 255).astype(np.uint8)
+    file = path.with_name(path.name + (".png" if values.ndim == 2 else ".nii.gz"))
     if values.ndim == 2:
-        Image.fromarray(values).save(path.with_suffix(".png"))
+        Image.fromarray(values).save(file)
     else:
-        nib.save(nib.Nifti1Image(values, np.diag([-1.0, 1.0, 2.0, 1.0])), path.with_suffix(".nii.gz"))
+        nib.save(nib.Nifti1Image(values, np.diag([-1.0, 1.0, 2.0, 1.0])), file)
+    return file
