@@ -265,7 +265,7 @@ def _millimetres(voxel: tuple[int, ...], geometry: Geometry) -> str:
 
 def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
     images = table[["case", "image_quality", "image_low"]].drop_duplicates()
-    return _records(images.sort_values(by=["image_quality"]))
+    return _records(images.sort_values(by=["image_quality"]))  # type: ignore[call-overload]  # pandas stubs
 
 
 def _write_maps(graded: GradedCase, annotators: tuple[str, ...], output: Path) -> None:

@@ -165,7 +165,7 @@ class _Patients:
         known = np.flatnonzero(~np.isnan(values))
         if not len(known):
             return NOTHING
-        interval = bootstrap_interval(values[known], [self.names[at] for at in known], seed=self.seed)
+        interval = bootstrap_interval(values[known], [self.names[at] for at in known.tolist()], seed=self.seed)
         return _estimate(float(values[known].mean()), *interval)
 
     def of_counts(self, counts: Int64[np.ndarray, "cases *counts"], score: Callable[[Counts], Float64[Any, "..."]]):

@@ -107,8 +107,9 @@ def count_case(case: Case, index: DatasetIndex) -> CountedCase:
     near = neighbourhood(drawn[present].any(axis=0), margin=MARGIN)
     speaks = present if silent is None else present & ~silent.reshape(len(silent), -1).all(axis=1)
     draw = np.stack([speaks & task.who_draws(k) for k in range(1, task.num_classes)])
+    draw_all = np.asarray(draw.all(axis=0))
     among: dict[bytes, Among] = {}
-    for who in (*draw, draw.all(axis=0)):
+    for who in (*draw, draw_all):
         if who.tobytes() not in among:
             among[who.tobytes()] = _among(labels, silent, who, task.num_classes, near)
     sizes = [pairwise_sizes(labels == k, who, silent) if who.any() else _nobody(len(who))
@@ -118,7 +119,7 @@ def count_case(case: Case, index: DatasetIndex) -> CountedCase:
         present,
         draw,
         of_class=tuple(among[who.tobytes()] for who in draw),
-        together=among[draw.all(axis=0).tobytes()],
+        together=among[draw_all.tobytes()],
         shared=np.stack([shared for shared, _ in sizes]),
         sizes=np.stack([own for _, own in sizes]),
         voxels=np.array([[np.count_nonzero(one == k) for one in labels] for k in range(1, task.num_classes)], np.int64),
