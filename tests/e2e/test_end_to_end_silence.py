@@ -1,13 +1,14 @@
 """Every command on annotators who draw some classes only or ignore a part of the image: silence is never background."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fake_data.silence import CLASSES, IGNORED, STRIPE, write_silence
+from fake_data.silence import CLASSES, IGNORED, STRIPE, write, write_silence
 from umanet.__main__ import main
 from umanet.data.images import read_case
 from umanet.data.index import read_index, write_index
@@ -112,6 +113,18 @@ def test_grades_predictions_scores_and_the_report(work, tmp_path):
     umanet("report", work / "run", "-o", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "bert draws only tumour" in page and "voxels of file value 99" in page and 'class="silent"' in page
+
+
+def test_an_annotation_that_ignores_all_has_a_dash_for_its_quality(work, tmp_path, capsys):
+    index = read_index(work / "dataset.json")
+    first = index.cases[0]
+    path = write(tmp_path / first.id, np.full((32, 40), IGNORED))
+    cases = (replace(first, annotations={"carl": path}), replace(index.cases[1], annotations={"carl": path}))
+    write_index(index.model_copy(update={"cases": cases}), tmp_path / "dataset.json")
+    capsys.readouterr()
+    umanet("grade", work / "run", tmp_path / "dataset.json", "-o", tmp_path / "grades", "--no-maps")
+    assert re.search(r"carl +- +False", capsys.readouterr().out)
+    assert [row["quality"] for row in strict(tmp_path / "grades/quality.json")["annotations"]] == [None, None]
 
 
 def test_algorithms_are_declared_beside_those_who_draw_some_classes(work, tmp_path):
