@@ -25,7 +25,7 @@ from umanet.errors import DatasetError, TaskError
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import GradesAnnotations, Method
-from umanet.types import AnnotationGrades, Batch, Case, Geometry, Sample
+from umanet.types import IGNORE, AnnotationGrades, Batch, Case, Geometry, Sample
 
 # An annotation is doubtful where it is more probably wrong than right: u > log 2.
 DOUBTFUL = float(np.log(2))
@@ -180,9 +180,15 @@ def _write_tables(table: pd.DataFrame, method: Method, index: DatasetIndex, outp
         "version": 1,
         "annotators": rank_annotators(table, method, index),
         "images": _images(table),
-        "annotations": table.to_dict(orient="records"),
+        "annotations": _records(table),
     }
-    replace_file(output / "quality.json", (json.dumps(summary, indent=1) + "\n").encode())
+    replace_file(output / "quality.json", (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows, with None for NaN, which JSON does not have."""
+    records = table.to_dict(orient="records")
+    return [{str(key): None if value != value else value for key, value in row.items()} for row in records]
 
 
 def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) -> list[dict[str, Any]]:
@@ -201,7 +207,7 @@ def rank_annotators(table: pd.DataFrame, method: Method, index: DatasetIndex) ->
         entry = {
             "annotator": name,
             "annotations": len(own),
-            "mean_quality": None if own.empty else round(float(own.quality.mean()), 4),
+            "mean_quality": None if own.quality.isna().all() else round(float(own.quality.mean()), 4),
             "low_quality": int(own.low.sum()),
             "reliability": reliability,
         }
@@ -216,7 +222,7 @@ def annotation_rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dic
     for number, annotator in enumerate(annotators):
         if not sample.present[number]:
             continue
-        uncertainty = grades.uncertainty[0, number].numpy()
+        uncertainty, labels = grades.uncertainty[0, number].numpy(), sample.annotations[number]
         where = _where(uncertainty)
         rows.append(
             {
@@ -229,7 +235,7 @@ def annotation_rows(graded: GradedCase, annotators: tuple[str, ...]) -> list[dic
                 "doubtful_voxels": int((uncertainty > DOUBTFUL).sum()),
                 "where": " ".join(map(str, where)),
                 "where_mm": _millimetres(where, sample.geometry),
-                "empty": not bool((sample.annotations[number] > 0).any()),
+                "empty": not bool(((labels > 0) & (labels != IGNORE)).any()),
                 "patient": case.patient,
                 "split": case.split or "",
             }
@@ -259,7 +265,7 @@ def _millimetres(voxel: tuple[int, ...], geometry: Geometry) -> str:
 
 def _images(table: pd.DataFrame) -> list[dict[str, Any]]:
     images = table[["case", "image_quality", "image_low"]].drop_duplicates()
-    return images.sort_values(by=["image_quality"]).to_dict(orient="records")  # type: ignore[return-value]  # str keys
+    return _records(images.sort_values(by=["image_quality"]))  # type: ignore[call-overload]  # pandas stubs
 
 
 def _write_maps(graded: GradedCase, annotators: tuple[str, ...], output: Path) -> None:

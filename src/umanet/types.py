@@ -46,6 +46,10 @@ class Task:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    def who_draws(self, k: int) -> Bool[np.ndarray, " R"]:
+        """Which annotators draw class ``k``."""
+        return np.array([not self.drawn or k in self.drawn[r] for r in range(len(self.annotators))], bool)
+
 
 @dataclass(frozen=True)
 class Geometry:

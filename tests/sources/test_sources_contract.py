@@ -25,11 +25,14 @@ DOWNLOADS: dict[str, tuple[str, ...]] = {
     "lidc": ("--side", "32"),
     "lidc-crops": (),
 }
-OTHERWISE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("lidc", ("--side", "32", "--dims", "2")),
-    ("riga:riga-masks", ()),
+OTHERWISE: tuple[tuple[str, tuple[str, ...], dict[str, bool]], ...] = (
+    ("lidc", ("--side", "32", "--dims", "2"), {}),
+    ("nnunet", (), {"ignored": True}),
+    ("qubiq", ("--dataset", "brain-tumor", "--task", "all"), {"gap": True}),
+    ("riga:riga-masks", (), {}),
 )
-"""The same downloads with other flags that make another kind of data of them, or another download of the same."""
+"""The same downloads with other flags, or written with more in them, which make another kind of data of them; or another
+download of the same."""
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""
 
@@ -42,10 +45,13 @@ def test_every_source_has_a_made_up_download():
     assert set(DOWNLOADS) | ELSEWHERE == set(SOURCES)
 
 
-@pytest.mark.parametrize(("source", "flags"), [*DOWNLOADS.items(), *OTHERWISE])
-def test_the_whole_way(source: str, flags: tuple[str, ...], tmp_path: Path, capsys):
+@pytest.mark.parametrize(
+    ("source", "flags", "more"), [*((source, flags, {}) for source, flags in DOWNLOADS.items()), *OTHERWISE]
+)
+def test_the_whole_way(source: str, flags: tuple[str, ...], more: dict[str, bool], tmp_path: Path, capsys):
     source, _, download = source.partition(":")
-    raw = import_module(f"fake_data.raw.{(download or source).replace('-', '_')}").write(tmp_path / "raw data ü")
+    module = import_module(f"fake_data.raw.{(download or source).replace('-', '_')}")
+    raw = module.write(tmp_path / "raw data ü", **more)
     dataset, work = tmp_path / "dataset.json", tmp_path / "run"
     run("import", source, raw, "-o", dataset, *flags)
     index = read_index(dataset)

@@ -92,8 +92,8 @@ def _annotators(found: "Found") -> list[dict[str, Any]]:
             "Dice": _with_interval(row["dice"]),
             "sensitivity": _with_interval(row["sensitivity"]),
             "volume ratio": _with_interval(row["volume_ratio"], 2),
-            "empty": row["empty"],
-            "missed": row["missed"],
+            "empty": _plain(row["empty"]),
+            "missed": _plain(row["missed"]),
         }
         for row in found.per_annotator
     ]
@@ -101,11 +101,11 @@ def _annotators(found: "Found") -> list[dict[str, Any]]:
 
 def _with_interval(estimate: dict[str, Any], digits: int = 3) -> str:
     if estimate["value"] is None:
-        return ""
+        return "-"
     low, high = estimate["ci95"]
     interval = "" if low is None else f" ({low:.{digits}f} to {high:.{digits}f})"
     return f"{estimate['value']:.{digits}f}{interval}"
 
 
 def _plain(value: Any) -> Any:
-    return f"{value:.3f}" if isinstance(value, float) else value
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else value

@@ -26,6 +26,27 @@ def parse_classes(texts: tuple[str, ...]) -> "list[ClassDefinition] | None":
     return definitions or None
 
 
+def parse_annotator_classes(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """``("anna=tumour", "bob=tumour,oedema")`` to names of classes per annotator.
+
+    Raises:
+        ConfigError: Not of that form, or a name twice.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, _, listed = text.partition("=")
+        classes = tuple(part.strip() for part in listed.split(","))
+        if not name or not all(classes) or len(set(classes)) < len(classes):
+            raise ConfigError(
+                f"--annotator-classes {text} found, ANNOTATOR=CLASS or ANNOTATOR=CLASS,CLASS with each class once "
+                "expected, as in anna=tumour."
+            )
+        if name in found:
+            raise ConfigError(f"--annotator-classes {name} found twice, once expected. Join them: {name}=CLASS,CLASS.")
+        found[name] = classes
+    return found
+
+
 def parse_class_names(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]] | None:
     """``("background=BODY", "mass=GTV,GTV-1")`` to names per class; a class alone means its own name; None for none.
 

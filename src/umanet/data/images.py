@@ -186,14 +186,29 @@ def file_name(name: str, geometry: Geometry) -> str:
 
 
 def write_labels(
-    path: Path, labels: Shaped[np.ndarray, "*spatial"], geometry: Geometry, classes: Sequence[ClassDefinition]
+    path: Path,
+    labels: Shaped[np.ndarray, "*spatial"],
+    geometry: Geometry,
+    classes: Sequence[ClassDefinition],
+    *,
+    ignore: int | None = None,
 ) -> None:
     """Write class indices as file values (the first of each class) in the geometry of the input.
+
+    Args:
+        path: The file.
+        labels: Class indices; with ``ignore`` they may be ``IGNORE``.
+        geometry: Of the input.
+        classes: In the order of the indices.
+        ignore: File value for ``IGNORE``.
 
     Raises:
         OutputError: The file cannot be written, or its type cannot hold a class's value.
     """
     table = np.array([definition.values[0] for definition in classes])
+    if ignore is not None:
+        table = np.pad(table, (0, IGNORE + 1 - len(table)))
+        table[IGNORE] = ignore
     kinds = (np.uint8, np.uint16, np.int16, np.int32)
     fitting = [kind for kind in kinds if np.iinfo(kind).min <= table.min() and table.max() <= np.iinfo(kind).max]
     if not fitting or (suffix_of(path) == ".png" and fitting[0] not in (np.uint8, np.uint16)):

@@ -164,10 +164,10 @@ class PredictedCase:
                 f"{difference} found for the image and prediction {path}, the same grid expected. Resample the "
                 "prediction."
             )
-        unknown = unknown_values(values, self.files.classes)
+        unknown = unknown_values(values, self.files.classes, self.files.ignore)
         if unknown:
             raise AnnotationError(f"{describe_unknown(unknown, self.files.classes)} in {path}. {self._mend(unknown)}")
-        return labels_from_values(values, self.files.classes)
+        return labels_from_values(values, self.files.classes, self.files.ignore)
 
     def _mend(self, unknown: list[float]) -> str:
         if any(value % 1 for value in unknown):

@@ -42,6 +42,7 @@ class CaseFiles:
         entropy: Uncertainty of every voxel.
         samples: Label maps.
         classes: What values in the label maps mean.
+        ignore: Values in them that mean none of the classes.
         foreign: Whether another tool wrote them.
     """
 
@@ -51,6 +52,7 @@ class CaseFiles:
     entropy: Path | None = None
     samples: tuple[Path, ...] = ()
     classes: tuple[ClassDefinition, ...] = ()
+    ignore: tuple[int, ...] = ()
     foreign: bool = False
 
     @property
@@ -153,6 +155,7 @@ class _Manifest(BaseModel):
     format: Literal["umanet-predictions"]
     version: Literal[1]
     classes: tuple[ClassDefinition, ...]
+    ignore: tuple[int, ...] = ()
     split: str | None = None
     cases: dict[str, _Entry]
 
@@ -178,6 +181,7 @@ def _read_manifest(path: Path, index: DatasetIndex) -> PredictionFolder:
             entropy=None if entry.entropy is None else folder / entry.entropy,
             samples=tuple(folder / file for file in entry.samples),
             classes=manifest.classes,
+            ignore=manifest.ignore,
         )
         for case, entry in manifest.cases.items()
     }

@@ -88,7 +88,7 @@ def export_dataset(
             "monai": partial(write_monai, ending=ending),
             "bids": write_bids,
         }[to]
-        written = write(index, entries, place, done=done)
+        written = write(entries[0].index, entries, place, done=done)
         shutil.rmtree(fusing, ignore_errors=True)
     return output / written.relative_to(place)
 

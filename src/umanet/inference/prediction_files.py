@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from umanet.data.files import replace_file
 from umanet.data.images import file_name, write_labels, write_map
 from umanet.data.index import ClassDefinition
-from umanet.types import Geometry
+from umanet.types import IGNORE, Geometry
 
 MANIFEST = "predictions.json"
 FORMAT, VERSION = "umanet-predictions", 1
@@ -35,11 +35,15 @@ def write_case(
     geometry: Geometry,
     classes: Sequence[ClassDefinition],
     folder: Path,
+    *,
+    unknown: Bool[Tensor, "*spatial"] | None = None,
+    ignore: int | None = None,
 ) -> CaseFiles:
     """Write a probability map per class, the most probable labels, and the entropy, in the image's geometry.
 
     The entropy is over its maximum ``log K``: 0 certain, 1 all classes alike. Maps come one after the other, class by
-    class, so that memory does not grow with their number.
+    class, so that memory does not grow with their number. Labels have the value ``ignore`` where they are ``unknown``,
+    and where no class has any probability there either, the entropy is 1.
     """
     name = file_name(case, geometry)
     files: CaseFiles = {"labels": f"labels/{name}", "probabilities": {}, "entropy": f"entropy/{name}"}
@@ -51,7 +55,10 @@ def write_case(
         labels[values > highest] = k
         torch.maximum(highest, values, out=highest)
         doubt += torch.special.entr(values)
-    write_labels(folder / files["labels"], labels.numpy(), geometry, classes)
+    if unknown is not None:
+        labels[unknown] = IGNORE
+        doubt[unknown & (highest <= 0)] = math.log(len(classes))
+    write_labels(folder / files["labels"], labels.numpy(), geometry, classes, ignore=ignore)
     write_map(folder / files["entropy"], doubt.div_(math.log(len(classes))).clamp_(0, 1).numpy(), geometry)
     return files
 
@@ -63,15 +70,18 @@ def write_manifest(
     folder: Path,
     *,
     split: str | None = None,
+    ignore: Sequence[int] = (),
 ) -> Path:
     """Write ``predictions.json``, which lists every file. Written last: a folder without it is not complete.
 
-    ``split`` is the one that was predicted as a whole: evaluation then looks at that one.
+    ``split`` is the one that was predicted as a whole: evaluation then looks at that one. ``ignore`` are the values in
+    label maps where nothing is said.
     """
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         "classes": [definition.model_dump(mode="json") for definition in classes],
+        **({"ignore": list(ignore)} if ignore else {}),
         "model": dict(made_by),
         "split": split,
         "cases": dict(cases),

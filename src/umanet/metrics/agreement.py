@@ -5,6 +5,8 @@ number per case would weigh small and large cases alike, and leave out those whe
 
 Background that everybody leaves empty raises every number except the Dice of a foreground class. Name a
 ``region`` (``neighbourhood`` of the annotations, say), and state it.
+
+A label may be ``IGNORE``: the annotator says nothing of this voxel, and is not one of those who annotated it.
 """
 
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from umanet.errors import AnnotationError
 from umanet.metrics.arrays import annotations_present, count_votes, require_shape, to_mask, to_numpy
 from umanet.metrics.overlap import BLOCK, dice_of_sizes, require_labels, shared_voxels
+from umanet.types import IGNORE
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,17 @@ class AgainstOthers:
 
 
 def pairwise_dice(
-    annotations: Bool[Any, "R *spatial"], present: Bool[Any, " R"] | None = None
+    annotations: Bool[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None = None,
+    silent: Bool[Any, "R *spatial"] | None = None,
 ) -> Float64[np.ndarray, "R R"]:
     """``dice`` of every annotator with every other: symmetric, 1 on the diagonal, NaN for who is absent.
+
+    Args:
+        annotations: Masks.
+        present: Who annotated; None for all.
+        silent: Of which voxels each says nothing; None for none. A pair is compared where both say something, and is
+            NaN where that is nowhere.
 
     Raises:
         AnnotationError: No annotator is present, or the masks are not boolean.
@@ -48,13 +59,34 @@ def pairwise_dice(
     Reference: K. H. Zou et al., "Statistical Validation of Image Segmentation Quality Based on a Spatial Overlap
         Index", Academic Radiology 11, 2004. DOI 10.1016/S1076-6332(03)00671-8
     """
+    shared, own = pairwise_sizes(annotations, present, silent)
+    return np.where(np.isnan(shared), np.nan, dice_of_sizes(shared, own, own.T))
+
+
+def pairwise_sizes(
+    annotations: Bool[Any, "R *spatial"],
+    present: Bool[Any, " R"] | None = None,
+    silent: Bool[Any, "R *spatial"] | None = None,
+) -> tuple[Float64[np.ndarray, "R R"], Float64[np.ndarray, "R R"]]:
+    """Voxels that two annotators share, and as ``[r, q]`` those of ``r`` of which ``q`` says something.
+
+    Arguments and errors as for ``pairwise_dice``; NaN where that is NaN.
+    """
     masks = to_mask(annotations)
-    shared = shared_voxels(annotations_present(masks, present, masks.shape[1:]))
-    sizes = shared.diagonal()
-    here = np.arange(len(masks)) if present is None else np.flatnonzero(to_mask(present))
-    matrix = np.full((len(masks), len(masks)), np.nan)
-    matrix[np.ix_(here, here)] = dice_of_sizes(shared, sizes[:, None], sizes)
-    return matrix
+    there = annotations_present(masks, present, masks.shape[1:])
+    here = np.ix_(*[np.arange(len(masks)) if present is None else np.flatnonzero(to_mask(present))] * 2)
+    number = len(there)
+    shared, own = (np.full((len(masks), len(masks)), np.nan) for _ in range(2))
+    if silent is None:
+        shared[here] = shared_voxels(there)
+        own[here] = np.broadcast_to(shared[here].diagonal()[:, None], (number, number))
+        return shared, own
+    speaks = ~annotations_present(silent, present, masks.shape[1:])
+    both = shared_voxels(there & speaks, speaks).astype(np.float64)
+    nowhere = both[number:, number:] == 0
+    shared[here] = np.where(nowhere, np.nan, both[:number, :number])
+    own[here] = np.where(nowhere, np.nan, both[:number, number:])
+    return shared, own
 
 
 def mean_over_pairs(matrix: Float[np.ndarray, "R R"]) -> float:
@@ -80,7 +112,8 @@ def agreement_counts(
     """``[m, c, k]``: how often, where ``m`` annotate, one says class ``c`` and another one ``k``. Whole numbers.
 
     All that kappa and alpha need. The counts of several cases add up, and so do those of patients drawn for a
-    bootstrap, if the cases have the same axis of annotators (absent ones included). Zeros for a lone annotator.
+    bootstrap, if the cases have the same axis of annotators (absent ones included). Zeros for a lone annotator, and
+    ``m`` is of the voxel: who ignores it does not annotate it.
 
     Args:
         annotations: Labels ``(R, *S)``. Those of absent annotators may hold anything.
@@ -92,13 +125,14 @@ def agreement_counts(
         AnnotationError: No annotator is present, a label has no class, or the shapes differ.
     """
     labels, here, number = _flat_labels(annotations, present, num_classes, region)
-    both = np.zeros((num_classes, num_classes), np.int64)
-    for alike, differing in _blocks(labels, num_classes):
-        votes = _votes(differing, num_classes).astype(np.float64)
-        both += (votes @ votes.T).astype(np.int64) + np.diag(alike * len(here) ** 2)
-    # A vote makes no pair with itself. Rows sum to the votes for a class times the annotators.
     counts = np.zeros((number + 1, num_classes, num_classes), np.int64)
-    counts[len(here)] = both - np.diag(both.sum(axis=1) // len(here))
+    for alike, differing in _blocks(labels, num_classes):
+        counts[len(here)] += np.diag(alike * len(here) ** 2)
+        for speaking, votes in _by_number(_votes(differing, num_classes), len(here)):
+            counts[speaking] += (votes @ votes.T).astype(np.int64)
+    # A vote makes no pair with itself. Rows sum to the votes for a class times the annotators.
+    for speaking in range(1, number + 1):
+        counts[speaking] -= np.diag(counts[speaking].sum(axis=1) // speaking)
     return counts
 
 
@@ -174,8 +208,8 @@ def confusion_with_others(
     """``[r, i, j]``: voxels where the others say class ``i`` and annotator ``r`` says ``j``; adds up over cases.
 
     The others say the class with most of their votes; of several, the lowest index (background, where it is one
-    of them). Zeros for who is absent, and for an annotator without others. Arguments and errors as for
-    ``agreement_counts``.
+    of them). Zeros for who is absent, and for an annotator without others; voxels of which the annotator, or all
+    others, say nothing do not count. Arguments and errors as for ``agreement_counts``.
     """
     labels, here, number = _flat_labels(annotations, present, num_classes, region)
     counts = np.zeros((number, num_classes, num_classes), np.int64)
@@ -183,8 +217,11 @@ def confusion_with_others(
         return counts
     for alike, differing in _blocks(labels, num_classes):
         votes = _votes(differing, num_classes)
+        some = _some_silent(votes, len(here))
         for position, own in zip(here, differing, strict=True):
-            cells = np.bincount(_leading_class(votes, own) * num_classes + own, minlength=num_classes**2)
+            heard = (own < num_classes) & (votes.sum(axis=0) > 1) if some else slice(None)
+            leading = _leading_class(votes[:, heard], own[heard])
+            cells = np.bincount(leading * num_classes + own[heard], minlength=num_classes**2)
             counts[position] += cells.reshape(num_classes, num_classes) + np.diag(alike)
     return counts
 
@@ -242,7 +279,10 @@ def _beyond_chance(pairs: Float64[np.ndarray, "K K"], correction: float) -> floa
 def _flat_labels(
     annotations: Any, present: Any, num_classes: int, region: Any
 ) -> tuple[Integer[np.ndarray, "P N"], Int64[np.ndarray, " P"], int]:
-    """Labels of the annotators present, who they are, and the length of the axis of annotators."""
+    """Labels of the annotators present, who they are, and the length of the axis of annotators.
+
+    ``IGNORE`` becomes ``num_classes``.
+    """
     labels = to_numpy(annotations)
     number, shape = len(labels), labels.shape[1:]
     here = np.ones(number, bool) if present is None else to_mask(present)
@@ -254,23 +294,43 @@ def _flat_labels(
         inside = to_mask(region)
         require_shape(inside, shape, "A region")
         labels = labels[:, inside]
-    require_labels(labels, num_classes)
+    silent = labels == IGNORE
+    some = num_classes <= IGNORE and bool(silent.any())
+    labels = np.where(silent, labels.dtype.type(num_classes), labels) if some else labels
+    require_labels(labels, num_classes + some)
     return labels.reshape(len(labels), -1), np.flatnonzero(here), number
 
 
 def _blocks(
     labels: Integer[np.ndarray, "P N"], num_classes: int
 ) -> Iterator[tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, "P B"]]]:
-    """Block by block: voxels of each class where all say the same, nearly all of them, and the labels of the rest."""
+    """Block by block: voxels of each class where all say the same, nearly all of them, and the labels of the rest.
+
+    Voxels of which nobody says anything are left out.
+    """
     for start in range(0, labels.shape[1], BLOCK):
         block = labels[:, start : start + BLOCK]
         differ = (block != block[0]).any(axis=0)
-        alike = np.bincount(block[0, ~differ].astype(np.int64), minlength=num_classes)
+        alike = np.bincount(block[0, ~differ].astype(np.int64), minlength=num_classes)[:num_classes]
         yield alike, block[:, differ].astype(np.int64)
 
 
 def _votes(labels: Integer[np.ndarray, "P N"], num_classes: int) -> Integer[np.ndarray, "K N"]:
     return np.stack([count_votes(labels == k) for k in range(num_classes)])
+
+
+def _some_silent(votes: Integer[np.ndarray, "K N"], annotators: int) -> bool:
+    return bool((votes.sum(axis=0) < annotators).any())
+
+
+def _by_number(votes: Integer[np.ndarray, "K N"], annotators: int) -> Iterator[tuple[int, Float64[np.ndarray, "K n"]]]:
+    """The votes of the voxels by how many say something."""
+    if not _some_silent(votes, annotators):
+        yield annotators, votes.astype(np.float64)
+        return
+    speaking = votes.sum(axis=0)
+    for number in np.unique(speaking):
+        yield int(number), votes[:, speaking == number].astype(np.float64)
 
 
 def _leading_class(votes: Integer[np.ndarray, "K N"], own: Integer[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:

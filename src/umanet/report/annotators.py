@@ -75,7 +75,7 @@ def _cells(dice: Float64[np.ndarray, "R R"], cases: Int64[np.ndarray, "R R"]) ->
 
 def _cell(value: float, cases: int, share: float, *, same: bool) -> dict[str, Any]:
     if not np.isfinite(value):
-        return {"text": "" if same else "–", "colour": "transparent", "cases": 0 if same else cases}
+        return {"text": "" if same else "–", "colour": "transparent", "cases": 0}
     mixed = [round(pale + (full - pale) * share) for pale, full in zip(PALE, FULL, strict=True)]
     return {"text": f"{value:.2f}", "colour": f"rgb({mixed[0]} {mixed[1]} {mixed[2]})", "cases": cases}
 

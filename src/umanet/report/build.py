@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from umanet.agreement import ALL, ANONYMOUS, MARGIN, Agreement
+from umanet.agreement import ALL, ANONYMOUS, MARGIN, NOTHING, Agreement
 from umanet.data.index import DatasetIndex
-from umanet.data.silence import refuse_partial
 from umanet.errors import DatasetError
 from umanet.evaluation import METRICS
 from umanet.evaluation.table import metric_title, p_value
@@ -84,7 +83,6 @@ def build_report(
         DatasetError: The split is empty.
     """
     refuse_existing(output)
-    refuse_partial(index, "the report")
     if not index.select(split):
         raise DatasetError(f"No case found in split {split!r} of {index.name!r}. Report on another split.")
     stages = _Stages(index, split, progress, grades=isinstance(model.method, GradesAnnotations))
@@ -224,9 +222,9 @@ def _doubts(doubts: Doubts | None, index: DatasetIndex) -> dict[str, Any]:
     chart, drifts = "", list[Drift]()
     if doubts is not None:
         table, identified = doubts.table, index.annotators_are_identified
-        groups = {name: table[table.annotator == name].quality.tolist() for name in index.annotators}
+        groups = {name: table[table.annotator == name].quality.dropna().tolist() for name in index.annotators}
         ordered = {entry["annotator"]: groups[entry["annotator"]] for entry in doubts.ranking}
-        shown = ordered if identified else {"all annotations": table.quality.tolist()}
+        shown = ordered if identified else {"all annotations": table.quality.dropna().tolist()}
         alt = "Quality of every annotation" + (", by annotator" if identified else "")
         chart = strip_chart({name: values for name, values in shown.items() if values}, "quality", alt, means={})
         drifts = find_drift(table, index)
@@ -239,17 +237,21 @@ def _doubts(doubts: Doubts | None, index: DatasetIndex) -> dict[str, Any]:
 
 def annotator_values(agreement: Agreement | None, why_not: str, index: DatasetIndex, most_cases: int) -> dict[str, Any]:
     """What the templates of the annotators need."""
+    only = {name: f"draws only {' and '.join(names)}" for name, names in index.annotator_classes.items()}
     values = {"agreement": agreement, "why_no_agreement": why_not, "identified": index.annotators_are_identified,
-              "anonymous": ANONYMOUS}  # fmt: skip
+              "anonymous": ANONYMOUS, "only": only, "ignored": index.ignore}  # fmt: skip
     if agreement is None:
         return values
-    groups = {name: [row["mean_pairwise_dice"] for row in agreement.cases if row["class"] == name]
+    known = [row for row in agreement.cases if row["mean_pairwise_dice"] is not None]
+    groups = {name: [row["mean_pairwise_dice"] for row in known if row["class"] == name]
               for name in classes_of(agreement)}  # fmt: skip
     means = {name: row["mean_pairwise_dice"] | {"mean": row["mean_pairwise_dice"]["value"]}
              for name, row in agreement.statistics.items()}  # fmt: skip
     ratios: dict[str, dict[str, Any]] = {}
     for row in agreement.per_annotator:
-        ratios.setdefault(row["annotator"], {})[row["class"]] = row["volume_ratio"]
+        ratios.setdefault(row["annotator"], dict.fromkeys(classes_of(agreement), NOTHING))[row["class"]] = row[
+            "volume_ratio"
+        ]
     dice, ratio = "mean Dice of the pairs of annotations of a case", "volume over that of the consensus of the others"
     return values | {
         "all_classes": ALL,

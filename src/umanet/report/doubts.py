@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,8 +27,9 @@ from umanet.report.pictures import (
     picture_of_annotations,
     styles_of,
 )
-from umanet.report.reasons import Grid, Reason, find_reasons, sizes
+from umanet.report.reasons import Grid, Reason, comparable, find_reasons, sizes
 from umanet.report.view import View, find_view
+from umanet.types import IGNORE
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -142,11 +144,12 @@ def find_doubts(
         own = annotation_rows(graded, index.annotators)
         drawing = _Drawing(graded, index)
         for row in own:
-            if row["empty"] and drawing.consensus.any():
-                empties.append(Empty(row, drawing.sizes))
-            else:
+            if row["empty"] and drawing.compared(row)[1].any():
+                empties.append(Empty(row, drawing.sizes(row)))
+            elif not math.isnan(row["quality"]):
                 cards.offer(row["quality"], lambda row=row, drawing=drawing: drawing.card(row))
-        images.offer(own[0]["image_quality"], lambda own=own, drawing=drawing: drawing.image_card(own))
+        if not math.isnan(own[0]["image_quality"]):
+            images.offer(own[0]["image_quality"], lambda own=own, drawing=drawing: drawing.image_card(own))
         rows += own
         progress(done, total)
     if not rows:
@@ -170,48 +173,45 @@ class _Drawing:
     def consensus(self) -> UInt8[np.ndarray, "*spatial"]:
         return self.graded.grades.consensus[0].argmax(0).numpy().astype(np.uint8)
 
-    @cached_property
-    def sizes(self) -> str:
+    def compared(self, row: dict[str, Any]) -> tuple[UInt8[np.ndarray, "*spatial"], UInt8[np.ndarray, "*spatial"]]:
+        """An annotation and what the consensus has of its classes, both where the annotation says something."""
+        drawn = self.graded.sample.annotations[self.index.annotators.index(row["annotator"])].numpy()
+        return comparable(drawn, self.consensus, self.index.drawn_by(row["annotator"]))
+
+    def sizes(self, row: dict[str, Any]) -> str:
         """Of what the consensus has."""
         geometry = self.graded.sample.geometry
         grid = Grid(tuple(geometry.spacing), geometry.spacing_is_known)
-        return sizes(self.consensus, self.index.task.classes, grid)
+        return sizes(self.compared(row)[1], self.index.task.classes, grid)
 
     def card(self, row: dict[str, Any]) -> Card:
         sample, number = self.graded.sample, self.index.annotators.index(row["annotator"])
-        drawn = sample.annotations[number].numpy()
+        drawn, consensus = self.compared(row)
+        silent = sample.annotations[number].numpy() == IGNORE
         uncertainty = self.graded.grades.uncertainty[0, number].numpy()
         wrong, doubted = -np.expm1(-uncertainty), uncertainty > DOUBTFUL
-        there = self._doubt(drawn, wrong, doubted)
-        lined = any_of(drawn, self.consensus)
+        there = _doubt(drawn != consensus, wrong, doubted)
+        lined = any_of(drawn, consensus)
         where = tuple(map(int, row["where"].split()))
         wide = find_view(sample.geometry, lined | doubted, there, where)
         close = find_view(sample.geometry, lined if lined.any() else doubted, there, where)
         if not close.of(lined).any():  # doubted in a slice where nothing is drawn
             close = wide
         found = find_reasons(
-            drawn, self.consensus, self.index.task.classes, sample.geometry.spacing,
+            drawn, consensus, self.index.task.classes, sample.geometry.spacing,
             spacing_is_known=sample.geometry.spacing_is_known,
         )  # fmt: skip
         whose = f"{row['case']}, annotation of {row['annotator']}"
-        lines = (("consensus", self.consensus), ("drawn", drawn))
-        heat = picture(self.image, wide, (("thin", drawn),), f"{whose}: probability of being wrong", heat=wrong)
+        lines = (("consensus", consensus), ("drawn", drawn))
+        says = f"{whose}, and the consensus, outlined on the image: {found[0].text}"
+        wrong_at = f"{whose}: probability of being wrong"
+        heat = picture(self.image, wide, (("thin", drawn),), wrong_at, heat=wrong, silent=silent)
         elsewhere = wide.elsewhere(drawn > 0)
         return Card(
             row, found[:MOST_REASONS], wide.place + (f", the annotation is in {elsewhere}" if elsewhere else ""),
-            picture(self.image, close, lines, f"{whose}, and the consensus, outlined on the image: {found[0].text}"),
+            picture(self.image, close, lines, says, silent=silent),
             _marked(heat, wide, close, where, drawn.shape),
         )  # fmt: skip
-
-    def _doubt(
-        self,
-        drawn: UInt8[np.ndarray, "*spatial"],
-        wrong: Float[np.ndarray, "*spatial"],
-        doubted: Bool[np.ndarray, "*spatial"],
-    ) -> Float[np.ndarray, "*spatial"]:
-        """Where the annotation differs and is doubted; else where it is doubted at all."""
-        there = wrong * (drawn != self.consensus)
-        return there if there.any() else wrong * doubted
 
     def image_card(self, rows: list[dict[str, Any]]) -> ImageCard:
         styles = styles_of(self.index.annotators)
@@ -220,6 +220,16 @@ class _Drawing:
             self.graded.case.id, rows[0]["image_quality"], rows[0]["image_low"], rows[0]["split"], place,
             [{"name": row["annotator"], "style": styles[row["annotator"]], **row} for row in rows], shown,
         )  # fmt: skip
+
+
+def _doubt(
+    differs: Bool[np.ndarray, "*spatial"],
+    wrong: Float[np.ndarray, "*spatial"],
+    doubted: Bool[np.ndarray, "*spatial"],
+) -> Float[np.ndarray, "*spatial"]:
+    """Where the annotation differs and is doubted; else where it is doubted at all."""
+    there = wrong * differs
+    return there if there.any() else wrong * doubted
 
 
 def _marked(heat: Picture, wide: View, close: View, where: tuple[int, ...], shape: tuple[int, ...]) -> Picture:

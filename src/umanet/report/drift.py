@@ -63,7 +63,7 @@ def find_drift(table: pd.DataFrame, index: DatasetIndex) -> list[Drift]:
     dates = {(case.id, who): day for case in index.cases for who, day in case.dates.items()}
     found = []
     for who in index.annotators:
-        own = table[table.annotator == who]
+        own = table[(table.annotator == who) & table.quality.notna()]
         dated = [(dates[case, who], float(quality)) for case, quality in zip(own.case, own.quality, strict=True)
                  if (case, who) in dates]  # fmt: skip
         if len(dated) >= LEAST_ANNOTATIONS and len({day for day, _ in dated}) >= LEAST_DAYS:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from umanet.data.index import DatasetIndex
 from umanet.report.view import View, find_view
-from umanet.types import Sample
+from umanet.types import IGNORE, Sample
 
 SIDE = 256
 """Pixels of the longer side of a picture."""
@@ -22,6 +22,8 @@ QUALITY = 72
 HEAT = "inferno"
 TENTHS = 10
 """Outlines are written in whole tenths of a pixel of the picture."""
+SILENT = "silent"
+"""Style of what is ignored."""
 STRAIGHT = 0.7
 """Tenths of a pixel by which a point may leave the straight line and be left out."""
 
@@ -56,6 +58,7 @@ def picture(
     alt: str,
     *,
     heat: Float[np.ndarray, "*spatial"] | None = None,
+    silent: Bool[np.ndarray, "*spatial"] | None = None,
 ) -> Picture:
     """A case as the view shows it.
 
@@ -65,6 +68,7 @@ def picture(
         outlines: Style and labels; every class is outlined.
         alt: The text in place of the picture.
         heat: Probabilities laid over the image, transparent where low.
+        silent: Of which voxels nothing is said: they are hatched.
     """
     shown = view.take(image)
     width, height = _size(shown.shape[-2:], view.aspect)
@@ -72,7 +76,8 @@ def picture(
     pixels = np.broadcast_to(pixels, (3, height, width)) if len(pixels) == 1 else pixels
     if heat is not None:
         pixels = _heated(pixels, _resized(view.take(heat)[None], width, height)[0])
-    paths = tuple(Outline(style, outline(view.take(labels), width, height)) for style, labels in outlines)
+    hatched = [] if silent is None or not silent.any() else [(SILENT, silent.astype(np.uint8))]
+    paths = tuple(Outline(style, outline(view.take(labels), width, height)) for style, labels in (*hatched, *outlines))
     return Picture(_encoded(pixels), width, height, paths, alt)
 
 
@@ -89,11 +94,26 @@ def picture_of_annotations(
     """
     styles = styles_of(index.annotators)
     present = [(name, sample.annotations[r].numpy()) for r, name in enumerate(index.annotators) if sample.present[r]]
-    stack = np.stack([labels for _, labels in present])
-    disputed = (stack.max(0) != stack.min(0)).astype(np.float32)
-    view = find_view(sample.geometry, any_of(*stack, *also), disputed)
+    names, stack = [name for name, _ in present], np.stack([labels for _, labels in present])
+    view = find_view(sample.geometry, any_of(*stack, *also), _disputed(stack, index, names).astype(np.float32))
     alt = f"{sample.case} with the outlines of all {len(present)} annotations"
-    return picture(image, view, [(styles[name], labels) for name, labels in present], alt), view.place
+    lines = [(styles[name], labels) for name, labels in present]
+    silent = (stack == IGNORE).any(0) if index.ignore else None
+    return picture(image, view, lines, alt, silent=silent), view.place
+
+
+def _disputed(
+    stack: UInt8[np.ndarray, "P *spatial"], index: DatasetIndex, names: Sequence[str]
+) -> Bool[np.ndarray, "*spatial"]:
+    """Where no class is possible by all that is said."""
+    if not (index.ignore or index.annotator_classes):
+        return stack.max(0) != stack.min(0)
+    possible = np.zeros(stack.shape[1:], bool)
+    for k in range(len(index.classes)):
+        open_ = np.array([k > 0 and k not in index.drawn_by(name) for name in names], bool)
+        open_ = open_[(slice(None), *[None] * (stack.ndim - 1))]
+        possible |= ((stack == k) | (stack == IGNORE) | ((stack == 0) & open_)).all(0)
+    return ~possible
 
 
 def displayed(image: Float32[np.ndarray, "C *spatial"], index: DatasetIndex) -> Float32[np.ndarray, "shown *spatial"]:
@@ -108,9 +128,12 @@ def displayed(image: Float32[np.ndarray, "C *spatial"], index: DatasetIndex) -> 
 
 
 def outline(labels: UInt8[np.ndarray, "H W"], width: int, height: int) -> str:
-    """The borders of every class as the ``d`` of a path, in tenths of a pixel of a picture of this size."""
+    """The borders of every class as the ``d`` of a path, in tenths of a pixel of a picture of this size.
+
+    What is ``IGNORE`` has none.
+    """
     parts = []
-    for k in np.unique(labels[labels > 0]):
+    for k in np.unique(labels[(labels > 0) & (labels != IGNORE)]):
         mask = labels == k
         smaller = (min(mask.shape[0], height), min(mask.shape[1], width))
         share = np.pad(_resized(mask[None].astype(np.float32), smaller[1], smaller[0])[0], 1)
@@ -188,4 +211,5 @@ def styles_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def any_of(*labels: UInt8[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
-    return np.logical_or.reduce([one > 0 for one in labels])
+    """Where any of them has a class."""
+    return np.logical_or.reduce([(one > 0) & (one != IGNORE) for one in labels])

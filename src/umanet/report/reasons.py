@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import fft, ndimage
 
+from umanet.types import IGNORE
+
 Kind = Literal[
     "empty", "missed object", "extra object", "other class", "over-segmentation", "under-segmentation", "shift",
     "border differs", "as the consensus",
@@ -78,17 +80,20 @@ def find_reasons(
     spacing: Sequence[float],
     *,
     spacing_is_known: bool = True,
+    drawn: Sequence[int] | None = None,
 ) -> list[Reason]:
     """What makes an annotation differ from the consensus, the gravest first; never an empty list.
 
     Args:
-        annotation: Labels.
+        annotation: Labels; where they are ``IGNORE``, nothing is compared.
         consensus: Labels on the same grid.
         classes: Names; index 0 is the background.
         spacing: Of a voxel along each axis.
         spacing_is_known: Whether these are millimetres; else distances are in pixels or voxels.
+        drawn: The classes that the annotator draws; None for all. Others of the consensus count as background.
     """
     grid = Grid(tuple(spacing), spacing_is_known)
+    annotation, consensus = comparable(annotation, consensus, drawn)
     if not annotation.any():
         return [_empty(consensus, grid)]
     box = _box((annotation > 0) | (consensus > 0))
@@ -101,6 +106,21 @@ def find_reasons(
     if not reasons:
         reasons = [Reason("as the consensus", "drawn much as the consensus: the image itself is in doubt", 0.0)]
     return sorted(reasons, key=lambda reason: -reason.weight)
+
+
+def comparable(
+    annotation: UInt8[np.ndarray, "*spatial"], consensus: UInt8[np.ndarray, "*spatial"], drawn: Sequence[int] | None
+) -> tuple[UInt8[np.ndarray, "*spatial"], UInt8[np.ndarray, "*spatial"]]:
+    """Both without what the annotation ignores, and the consensus without the classes that the annotator does not draw.
+
+    The very arrays where there is nothing of that.
+    """
+    if drawn is not None and not np.isin(consensus, (0, *drawn)).all():
+        consensus = np.where(np.isin(consensus, drawn), consensus, np.uint8(0))
+    ignored = annotation == IGNORE
+    if ignored.any():
+        annotation, consensus = (np.where(ignored, np.uint8(0), labels) for labels in (annotation, consensus))
+    return annotation, consensus
 
 
 def sizes(labels: UInt8[np.ndarray, "*spatial"], classes: Sequence[str], grid: Grid) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from umanet.data.images import read_case, read_labels, read_map
 from umanet.data.index import DatasetIndex
@@ -21,7 +21,7 @@ from umanet.inference.prediction_files import MANIFEST
 from umanet.metrics.calibration import ReliabilityCurve, neighbourhood, reliability_curve
 from umanet.report.pictures import Picture, any_of, displayed, picture
 from umanet.report.view import find_view
-from umanet.types import Sample
+from umanet.types import IGNORE, Sample
 
 MOST_WORST = 12
 NOTICED = 0.1
@@ -159,37 +159,46 @@ class _Look:
         maps: dict[str, Float[np.ndarray, "*spatial"]],
     ) -> None:
         for k, (name, curves) in enumerate(self.curves.items(), start=1):
-            for target, (mean, union) in _targets(sample, k).items():
-                region = neighbourhood(labels == k, union, margin=MARGIN)
+            for target, (mean, union, known) in _targets(sample, k, self.index).items():
+                region = neighbourhood(labels == k, union, margin=MARGIN) & known
                 if region.any():
                     new = reliability_curve(maps[name], mean, region=region)
                     curves[target] = curves[target] + new if target in curves else new
 
     def _draw(self, sample: Sample, labels: UInt8[np.ndarray, "*spatial"]) -> WorstCase:
         reference = _reference(sample, self.index)
-        differs = (labels != reference).astype(np.float32)
+        silent = reference == IGNORE
+        differs = ((labels != reference) & ~silent).astype(np.float32)
         view = find_view(sample.geometry, any_of(labels, reference), differs)
         lines = (("reference", reference), ("predicted", labels))
         alt = f"{sample.case} with the outlines of the prediction and of what it is compared with"
         rows = [row for row in self.evaluation.cases if row["case"] == sample.case]
         shown = displayed(sample.image.numpy(), self.index)
-        return WorstCase(sample.case, rows, view.place, picture(shown, view, lines, alt))
+        return WorstCase(sample.case, rows, view.place, picture(shown, view, lines, alt, silent=silent))
 
 
-def _targets(sample: Sample, k: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a probability of class k is compared with, and where that is."""
+def _targets(sample: Sample, k: int, index: DatasetIndex) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What a probability of class k is compared with, where that is, and where it is known."""
     found = {}
     if sample.truth is not None:
-        truth = sample.truth.numpy() == k
-        found[TARGETS["truth"]] = truth.astype(np.float32), truth
-    if bool(sample.present.any()):
-        drawn = sample.annotations.numpy()[sample.present.numpy()] == k
-        found[TARGETS["annotations"]] = drawn.mean(axis=0, dtype=np.float32), drawn.any(axis=0)
+        truth = sample.truth.numpy()
+        found[TARGETS["truth"]] = (truth == k).astype(np.float32), truth == k, truth != IGNORE
+    labels = sample.annotations.numpy()[sample.present.numpy() & index.task.who_draws(k)]
+    if len(labels):
+        drawn = labels == k
+        found[TARGETS["annotations"]] = drawn.mean(axis=0, dtype=np.float32), drawn.any(axis=0), heard(labels)
     return found
 
 
+def heard(labels: UInt8[np.ndarray, "P *spatial"]) -> Bool[np.ndarray, "*spatial"]:
+    """Where all annotations say something."""
+    return np.logical_not((labels == IGNORE).any(axis=0))
+
+
 def _reference(sample: Sample, index: DatasetIndex) -> UInt8[np.ndarray, "*spatial"]:
+    """The truth, else the majority; ``IGNORE`` where nothing is said."""
     if sample.truth is not None:
         return sample.truth.numpy()
-    voted, _ = majority_vote(sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes)
-    return voted.argmax(axis=0).astype(np.uint8)
+    given = sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes
+    voted, _ = majority_vote(*given, drawn=index.task.drawn)
+    return np.where(voted.any(axis=0), voted.argmax(axis=0), IGNORE).astype(np.uint8)

@@ -10,7 +10,8 @@ COUNTS = {"kidney": (1, 3), "brain-tumor": (3, 3), "prostate": (2, 6)}
 """Tasks and annotators."""
 
 
-def write(folder: Path, *, training: int = 8, validation: int = 2) -> Path:
+def write(folder: Path, *, training: int = 8, validation: int = 2, gap: bool = False) -> Path:
+    """With a ``gap``, annotators without a file of a task."""
     rng = np.random.default_rng(0)
     for dataset in COUNTS:
         for part, cases in (("Training", training), ("Validation", validation)):
@@ -21,6 +22,9 @@ def write(folder: Path, *, training: int = 8, validation: int = 2) -> Path:
         (folder / f"prostate/Training/case02/task{task:02}_seg06.nii.gz").unlink()
     for annotator in (1, 2, 3):
         _save(folder / f"brain-tumor/Training/case01/task03_seg{annotator:02}.nii.gz", np.zeros(SHAPE, np.uint8))
+    if gap:
+        (folder / "brain-tumor/Training/case02/task02_seg01.nii.gz").unlink()
+        (folder / "brain-tumor/Validation/case01/task03_seg02.nii.gz").unlink()
     return folder
 
 

@@ -26,7 +26,7 @@ class Csv(Source):
     classes: tuple[str, ...] = ()
     """Names and file values, as background=0 lesion=1,255. Default: one class per value that is found."""
     ignore: tuple[int, ...] = ()
-    """File values that say nothing of a voxel: neither background nor a class. Give --classes too."""
+    """File values that say nothing of a voxel: neither background nor a class."""
 
     def index(self, files: Path, report: Report) -> "DatasetIndex":
         from umanet.data.sources.csv import index

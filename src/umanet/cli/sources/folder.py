@@ -39,6 +39,8 @@ class Folder(Source):
     """An annotator's folder is not one person across cases."""
     classes: tuple[str, ...] = ()
     """Names and file values, as background=0 lesion=1,255. Default: one class per value that is found."""
+    ignore: tuple[int, ...] = ()
+    """File values that say nothing of a voxel: neither background nor a class."""
 
     def index(self, files: Path, report: Report) -> "DatasetIndex":
         from umanet.data.sources.folder import index
@@ -48,7 +50,7 @@ class Folder(Source):
             more_annotators=parse_folders(self.annotator),
             image_pattern=self.image_pattern, annotation_pattern=self.annotation_pattern,
             patient_pattern=self.patient_pattern, classes=parse_classes(self.classes),
-            annotators_are_identified=not self.anonymous,
+            annotators_are_identified=not self.anonymous, ignore=self.ignore,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from umanet.cli.classes import parse_annotator_classes
 from umanet.cli.terminal import Report, next_step, progress, say
 from umanet.errors import OutputError, counted
 
@@ -32,6 +33,9 @@ class Source(ABC):
     """Of the data set. Default: the folder's name."""
     dates: Path | None = None
     """A CSV file with the columns case, annotator, date (2024-05-31): the report then shows quality over time."""
+    annotator_classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ANNOTATOR=CLASS[,CLASS] [...]")] = ()
+    """Who draws some classes only, as anna=tumour bob=tumour,oedema: what they leave out is then not taken for
+    background. Who is not named draws all classes."""
     leave_out: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out what cannot be used, and say what, instead of refusing all of it."""
 
@@ -51,6 +55,9 @@ class Source(ABC):
             )
         with files_beside(self.output) as files, progress("Reading") as report:
             found = self.index(files, report)
+            if self.annotator_classes:
+                named = found.annotator_classes | parse_annotator_classes(self.annotator_classes)
+                found = type(found).model_validate(dict(found) | {"annotator_classes": named})
             if any(case.annotations or case.truth for case in found.cases):
                 found = complete_splits(found, dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
             if self.name:
@@ -63,6 +70,8 @@ def _say(found: "DatasetIndex", output: Path) -> None:
     cases, annotators = counted(len(found.cases), "case"), counted(len(found.annotators), "annotator")
     say(f"{cases} ({found.spatial_dims}D), {annotators}, in {output}.")
     say(f"Classes: {', '.join(f'{c.name} = {_values(c.values)}' for c in found.classes)}.")
+    for name, names in found.annotator_classes.items():
+        say(f"{name} draws only {' and '.join(names)}.")
     if any(case.annotations or case.truth for case in found.cases):
         say(describe_splits(found))
         next_step("check", output)

@@ -54,7 +54,7 @@ def index(
         root: The CSV file: UTF-8, columns parted by commas, semicolons or tabs.
         classes: Default: one per value that the annotations hold.
         annotators_are_identified: False where an annotator's name is not one person across cases.
-        ignore: File values that say nothing of a voxel; give the classes then.
+        ignore: File values that say nothing of a voxel.
         leave_out: Go on without rows that cannot be used.
 
     Raises:
@@ -83,7 +83,7 @@ def index(
         name=path.parent.name or path.stem,
         spatial_dims=spatial_dims,
         channels=channels or channel_names(len(image)),
-        classes=tuple(classes or discover_classes(paths, spatial_dims)),
+        classes=tuple(classes or discover_classes(paths, spatial_dims, ignore)),
         annotators=tuple(annotators),
         annotators_are_identified=annotators_are_identified,
         ignore=tuple(ignore),

@@ -45,6 +45,7 @@ def index(
     patient_pattern: str | None = None,
     classes: Sequence[ClassDefinition] | None = None,
     annotators_are_identified: bool = True,
+    ignore: Sequence[int] = (),
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
     name: str | None = None,
@@ -65,6 +66,7 @@ def index(
             the patient. Default: every case is a patient of its own.
         classes: Default: one per value found in the annotations. Values that no annotation has are warned of.
         annotators_are_identified: False where a folder's name is not one person across cases.
+        ignore: File values of voxels of which an annotation says nothing.
         fractions: Shares of the patients per split; None makes no splits.
         seed: Of the splits.
         name: Of the data set; default: the name of ``root``.
@@ -105,22 +107,27 @@ def index(
     spatial_dims = len(geometry.shape)
     paths = [path for files in (*drawn.values(), known) for path in files.values()]
     if classes:
-        _compare_with_drawn(classes, paths, spatial_dims)
+        _compare_with_drawn(classes, paths, spatial_dims, ignore)
     result = DatasetIndex(
         name=name or root.name,
         spatial_dims=2 if spatial_dims == 2 else 3,
         channels=channel_names(len(image)),
-        classes=tuple(classes or discover_classes(paths, spatial_dims)),
+        classes=tuple(classes or discover_classes(paths, spatial_dims, ignore)),
         annotators=tuple(drawn),
         annotators_are_identified=annotators_are_identified,
+        ignore=tuple(ignore),
         cases=tuple(cases),
     )
     new = not drawn and not known
     return result if new or fractions is None else split_index(result, fractions, seed)
 
 
-def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDefinition, ...]:
+def discover_classes(
+    paths: Iterable[Path], spatial_dims: int, ignore: Sequence[int] = ()
+) -> tuple[ClassDefinition, ...]:
     """Classes for the values that occur in annotation files, in ascending order: ``class_<value>``.
+
+    Values in ``ignore`` are none.
 
     Where the only value besides 0 is 1 or 255, or 1 in some files and 255 in others, it is ``foreground``.
 
@@ -128,7 +135,7 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
         DatasetError: Files that cannot be read or hold what is no class (a fraction, a negative value, NaN, more
             than ``MOST_CLASSES`` values), all of them counted and ``MOST_NAMED`` named; no value but 0.
     """
-    held, unreadable = _values_of(paths, spatial_dims)
+    held, unreadable = _values_of(paths, spatial_dims, ignore)
     odd = {path: found for path, values in held.items() if (found := _odd(values))}
     values = {0.0}.union(*(values for path, values in held.items() if path not in odd))
     if unreadable or odd:
@@ -144,13 +151,15 @@ def discover_classes(paths: Iterable[Path], spatial_dims: int) -> tuple[ClassDef
     return background, *(ClassDefinition(name=f"class_{value}", values=(value,)) for value in foreground)
 
 
-def _compare_with_drawn(classes: Sequence[ClassDefinition], paths: Iterable[Path], spatial_dims: int) -> None:
+def _compare_with_drawn(
+    classes: Sequence[ClassDefinition], paths: Iterable[Path], spatial_dims: int, ignore: Sequence[int]
+) -> None:
     """A warning for some; files that cannot be read are left to ``umanet check``, as values without a class are.
 
     Raises:
         DatasetError: None of the values of the foreground classes occurs, but others do.
     """
-    held, _ = _values_of(paths, spatial_dims)
+    held, _ = _values_of(paths, spatial_dims, ignore)
     values = set().union(*held.values())
     named = {value: definition.name for definition in classes[1:] for value in definition.values}
     unused = [value for value in named if value not in values]
@@ -169,13 +178,16 @@ def _some_values(values: set[float]) -> str:
     )
 
 
-def _values_of(paths: Iterable[Path], spatial_dims: int) -> tuple[dict[Path, set[float]], dict[Path, str]]:
-    """What each file holds, and why others cannot be read."""
+def _values_of(
+    paths: Iterable[Path], spatial_dims: int, ignore: Sequence[int]
+) -> tuple[dict[Path, set[float]], dict[Path, str]]:
+    """What each file holds but what is ignored, and why others cannot be read."""
     held: dict[Path, set[float]] = {}
     unreadable: dict[Path, str] = {}
     for path in paths:
         try:
-            held[path] = set(np.unique(read_annotation_values(path, spatial_dims)[0]).astype(float).tolist())
+            values = np.unique(read_annotation_values(path, spatial_dims)[0]).astype(float)
+            held[path] = set(values.tolist()) - set(ignore)
         except UmanetError as error:
             unreadable[path] = str(error)
     return held, unreadable
