@@ -80,11 +80,10 @@ def test_what_no_table_calls_ignored_is_said_by_the_user(tmp_path):
     assert [c.values for c in index.classes] == [(0,), (1,)] and index.ignore == (255,)
 
 
-def test_what_is_ignored_cannot_be_fused_but_taken_from_one_annotator(tmp_path):
+@pytest.mark.parametrize("choice", [{"how": "majority"}, {"how": "single", "annotator": "anna"}])
+def test_what_is_ignored_stays_ignored_in_a_fusion_and_in_one_annotation(tmp_path, choice):
     index = bids.index(bids_folder(tmp_path / "raw"))
-    with pytest.raises(DatasetError, match="`ignore` found"):
-        export_dataset(index, "nnunet", tmp_path / "out", how="majority")
-    again = nnunet.index(export_dataset(index, "nnunet", tmp_path / "out", how="single", annotator="anna"))
+    again = nnunet.index(export_dataset(index, "nnunet", tmp_path / "out", **choice))
     one = read_case(index.cases[0], index).annotations[0]
     assert (one == 255).any()
     np.testing.assert_array_equal(read_case(again.cases[0], again).annotations[0].numpy(), one.numpy())

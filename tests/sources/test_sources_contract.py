@@ -31,8 +31,8 @@ OTHERWISE: tuple[tuple[str, tuple[str, ...], dict[str, bool]], ...] = (
     ("qubiq", ("--dataset", "brain-tumor", "--task", "all"), {"gap": True}),
     ("riga:riga-masks", (), {}),
 )
-"""The same downloads with other flags, or written with more in them, which make another kind of data of them; or another
-download of the same."""
+"""The same downloads with other flags, or written with more in them, which make another kind of data of them, or
+another download of the same."""
 ELSEWHERE = {"folder"}
 """Tested in tests/e2e."""
 

@@ -39,7 +39,9 @@ class Grade:
         with progress("Grading") as report:
             table = grade(model, index, self.output, split=self.split, maps=not self.no_maps, progress=report)
         shown = table.head(SHOWN).round(3).to_dict(orient="records")
-        rows = [{name: "-" if row[name] != row[name] else row[name] for name in COLUMNS} for row in shown]
+        rows: list[dict[str, object]] = [
+            {name: "-" if row[name] != row[name] else row[name] for name in COLUMNS} for row in shown
+        ]
         low = int(table.low.sum())
         if low:
             print_table(rows, f"The {len(rows)} worst of {len(table)} annotations")
