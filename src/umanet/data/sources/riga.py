@@ -103,6 +103,9 @@ def _pictures(root: Path, unusable: Unusable) -> dict[str, Pictures]:
             by_folder[path.parent].append(path)
     names = {folder.name for folder in by_folder}
     found: dict[str, Pictures] = defaultdict(dict)
+    absent = sorted(set(FOLDERS.values()) - {FOLDERS.get(name) for name in names})
+    if names and absent:
+        log.warning("No pictures of %s found in %s: all that follows is about the rest.", ", ".join(absent), root)
     for folder, paths in by_folder.items():
         if folder.name not in FOLDERS:
             near = did_you_mean(folder.name, FOLDERS)
