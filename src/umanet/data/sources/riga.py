@@ -103,9 +103,6 @@ def _pictures(root: Path, unusable: Unusable) -> dict[str, Pictures]:
             by_folder[path.parent].append(path)
     names = {folder.name for folder in by_folder}
     found: dict[str, Pictures] = defaultdict(dict)
-    absent = sorted(set(FOLDERS.values()) - {FOLDERS.get(name) for name in names})
-    if names and absent:
-        log.warning("No pictures of %s found in %s: all that follows is about the rest.", ", ".join(absent), root)
     for folder, paths in by_folder.items():
         if folder.name not in FOLDERS:
             near = did_you_mean(folder.name, FOLDERS)
@@ -118,6 +115,9 @@ def _pictures(root: Path, unusable: Unusable) -> dict[str, Pictures]:
             continue
         for path in paths:
             _file(path, FOLDERS[folder.name], found, unusable)
+    absent = sorted(set(FOLDERS.values()) - {FOLDERS.get(name) for name in names})
+    if found and absent:
+        log.warning("No pictures of %s found in %s: the rest is imported.", ", ".join(absent), root)
     return dict(sorted(found.items(), key=lambda item: (item[0].split("_")[0], int(item[0].split("image")[1]))))
 
 
