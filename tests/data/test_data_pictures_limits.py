@@ -1,35 +1,22 @@
 """Pictures that claim more pixels than they should are refused before they are unpacked."""
 
-import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from fake_data.files import claiming_png
 from umanet.data.images import read_annotation_values, read_image
 from umanet.errors import ImageError
-
-
-def png(path: Path, side: int, row: bytes) -> Path:
-    """A grey PNG of ``side`` x ``side`` that starts with a row; no memory is needed to write it."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    return path
 
 
 @pytest.mark.parametrize("side", [10_000, 12_000, 14_000, 60_000])
 @pytest.mark.parametrize("read", [lambda p: read_image([p], 2), lambda p: read_annotation_values(p, 2)])
 def test_a_bomb_is_an_error_of_one_line_and_no_warning(tmp_path, side, read):
     with pytest.raises(ImageError, match=r"pixels .*found.* expected, at .*bomb\.png"):
-        read(png(tmp_path / "bomb.png", side, bytes(side + 1)))
+        read(claiming_png(tmp_path / "bomb.png", side))
 
 
 def test_a_tiff_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Image files and a data set index for them."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -33,4 +35,16 @@ def saved_nifti(path, array, affine=LPS, *, unit="mm"):
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units(unit)
     nib.save(image, path)
+    return path
+
+
+def claiming_png(path: Path, side: int) -> Path:
+    """A grey PNG of ``side`` x ``side`` that ends after its first row; no memory is needed to write it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(side + 1))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     return path

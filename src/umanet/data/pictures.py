@@ -43,7 +43,7 @@ def read_picture(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], Geometry
     """
     if suffix_of(path) in TIFF:
         return _with_geometry(*_read_tiff(path), path)
-    with reading(path), _opened(path) as picture:
+    with reading(path), opened_picture(path) as picture:
         _refuse_hidden_changes(picture, path)
         # Pillow makes one up for some JPEG files.
         dpi = picture.info.get("dpi") if suffix_of(path) == ".png" else None
@@ -64,7 +64,7 @@ def read_picture_values(path: Path) -> tuple[Shaped[np.ndarray, "C *spatial"], G
         ImageError: Unreadable or truncated.
     """
     if suffix_of(path) not in TIFF:
-        with reading(path), _opened(path) as picture:
+        with reading(path), opened_picture(path) as picture:
             if picture.mode in ("L", "P"):
                 factor = STRETCHED.get(_png_type(path)[0], 1) if picture.mode == "L" else 1
                 return _with_geometry((np.asarray(picture) // factor)[None], None, path)
@@ -84,7 +84,7 @@ def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"], resolution
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened_picture(path: Path) -> Iterator[Image.Image]:
     """A picture of which only the header was read, once its size is known to be bearable."""
     try:
         # The filters of warnings are those of the whole process, so one thread at a time.
@@ -191,6 +191,6 @@ def _read_pages(path: Path, page: tifffile.TiffPage) -> np.ndarray:
         raise ImageError(
             f"16-bit colours with compression {page.compression} found in {path}. Save it without compression."
         )
-    with _opened(path) as picture:
+    with opened_picture(path) as picture:
         pages = [np.asarray(frame) for frame in ImageSequence.Iterator(picture)]
     return pages[0] if len(pages) == 1 else np.stack(pages)

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umanet.data.formats import SUFFIXES
-from umanet.data.images import read_image_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.sources.folder import discover_classes
 from umanet.data.sources.names import safe_name
-from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
+from umanet.data.sources.raw_folder import Unusable, first_image, raw_folder, require_cases
 from umanet.errors import DatasetError, counted
 from umanet.types import Case
 
@@ -75,7 +74,7 @@ def index(
 
     Raises:
         DatasetError: No such images or annotations, or anything that is not usable.
-        ImageError: The first image cannot be read.
+        ImageError: No image can be read.
     """
     root = raw_folder(root, HOLDS)
     drawn = [name for name in _names(root, SUFFIXES) if name.suffix == annotations_suffix]
@@ -94,7 +93,7 @@ def index(
         )
         for case, found in sorted(annotations.items())
     )  # fmt: skip
-    _, geometry = read_image_values(cases[0].image, None)
+    _, geometry = first_image(cases)
     spatial_dims = 2 if len(geometry.shape) == 2 else 3
     paths = [path for found in annotations.values() for path in found.values()]
     named = _named_values(root, annotations_suffix)

@@ -14,10 +14,9 @@ from datetime import date
 from os.path import normpath
 from pathlib import Path
 
-from umanet.data.images import read_image_values
 from umanet.data.index import SPLITS, ClassDefinition, DatasetIndex
 from umanet.data.sources.folder import channel_names, discover_classes
-from umanet.data.sources.raw_folder import Unusable, require_cases
+from umanet.data.sources.raw_folder import Unusable, first_image, require_cases
 from umanet.errors import DatasetError, did_you_mean
 from umanet.types import Case
 
@@ -59,7 +58,7 @@ def index(
 
     Raises:
         DatasetError: Unreadable, columns are missing or unknown, or rows contradict each other or name no file.
-        ImageError: The first image cannot be read.
+        ImageError: No image can be read.
     """
     path = Path(root).absolute()
     columns, rows = _read(path)
@@ -75,7 +74,7 @@ def index(
             cases.append(_case(name, case, channels, path.parent))
     unusable.settle("rows")
     require_cases(cases, path, HOLDS)
-    image, geometry = read_image_values(cases[0].image, None)
+    image, geometry = first_image(cases)
     spatial_dims = 2 if len(geometry.shape) == 2 else 3
     paths = [file for case in cases for file in (*case.annotations.values(), case.truth) if file is not None]
     annotators = dict.fromkeys(annotator for case in cases for annotator in case.annotations)

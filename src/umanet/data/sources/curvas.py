@@ -69,6 +69,7 @@ def index(root: Path, *, edition: Edition | None = None, leave_out: bool = False
             f"CURVAS {chosen}. Mend --edition."
         )
     unusable = Unusable(leave_out=leave_out)
+    _name_strays(folders, root, unusable)
     cases = [case for folder in folders for case in _case(folder, root, unusable)]
     unusable.settle()
     require_cases(cases, root, HOLDS)
@@ -115,6 +116,19 @@ def _case(folder: _Folder, root: Path, unusable: Unusable) -> list[Case]:
         return []
     annotations = {f"annotator{number}": path for number, path in folder.drawn.items()}
     return [Case(case, (image,), annotations, patient=case, split=_split(folder.path, root))]
+
+
+def _name_strays(folders: list[_Folder], root: Path, unusable: Unusable) -> None:
+    """Folders beside those of the splits, whose cases would be shared out at random among all splits."""
+    within = {path: any(SPLIT.fullmatch(part) for part in path.relative_to(root.parent).parts[:-1])
+              for path in (folder.path for folder in folders)}  # fmt: skip
+    strays = sorted({path.parent for path, is_in in within.items() if not is_in})
+    for stray in strays if any(within.values()) else ():
+        unusable.add(
+            stray.name,
+            f"Cases found in {stray}, a folder training_set, validation_set or testing_set expected beside the others. "
+            "Give it the name of the official download, or move it away.",
+        )
 
 
 def _split(folder: Path, root: Path) -> str | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from umanet.data.formats import listed, stem_of
-from umanet.data.images import read_annotation_values, read_image_values
+from umanet.data.images import read_annotation_values
 from umanet.data.index import ClassDefinition, DatasetIndex
+from umanet.data.sources.raw_folder import first_image
 from umanet.data.splits import split_index
 from umanet.errors import DatasetError, UmanetError, counted
 from umanet.types import Case
@@ -74,7 +75,7 @@ def index(
     Raises:
         DatasetError: Folders or files are missing, match no image, or give the same case twice; or no annotation
             has any value of the foreground classes that are given.
-        ImageError: The first image cannot be read.
+        ImageError: No image can be read.
     """
     root = Path(root).absolute()
     if not root.is_dir():
@@ -103,7 +104,7 @@ def index(
         )
         for case, files in sorted(channels.items())
     ]
-    image, geometry = read_image_values(cases[0].image, None)
+    image, geometry = first_image(cases)
     spatial_dims = len(geometry.shape)
     paths = [path for files in (*drawn.values(), known) for path in files.values()]
     if classes:

@@ -23,11 +23,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
-from PIL import Image
 
 from umanet.data.formats import reading
 from umanet.data.index import ClassDefinition, DatasetIndex
-from umanet.data.pictures import write_picture
+from umanet.data.pictures import opened_picture, write_picture
 from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
 from umanet.errors import DatasetError, GeometryError, ImageError
 from umanet.types import Case
@@ -187,5 +186,5 @@ def _label_map(masks: Mapping[str, Path]) -> UInt8[np.ndarray, "side side"]:
 
 
 def _mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    with reading(path), Image.open(path) as picture:
+    with reading(path), opened_picture(path) as picture:
         return np.asarray(picture.convert("L")) > 127

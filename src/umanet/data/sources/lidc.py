@@ -108,7 +108,12 @@ def index(
     cases: list[Case] = []
     for done, patient in enumerate(patients):
         numbers = itertools.count(1)
-        for folder in _series(patient):
+        series = _series(patient)
+        if not series:
+            unusable.add(
+                patient.name, f"No DICOM and no XML file found below {patient}, a CT series expected. Copy it again."
+            )
+        for folder in series:
             with unusable.collected(str(folder.relative_to(root))):
                 scan = _scan(folder, readings, choices, passed)
                 if scan:

@@ -26,7 +26,7 @@ from umanet.data.images import read_image_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.sources.folder import patient_of
 from umanet.data.sources.names import distinct_names, safe_name
-from umanet.data.sources.raw_folder import Unusable, folder_in, raw_folder, require_cases
+from umanet.data.sources.raw_folder import Unusable, first_image, folder_in, raw_folder, require_cases
 from umanet.errors import DatasetError, counted
 from umanet.types import Case
 
@@ -65,7 +65,7 @@ def index(
 
     Raises:
         DatasetError: Not of this layout, region-based labels without ``classes``, or anything that is not usable.
-        ImageError: The first image cannot be read.
+        ImageError: No image can be read.
     """
     root = raw_folder(root, HOLDS)
     said = _read_json(root / "dataset.json")
@@ -81,7 +81,7 @@ def index(
     unusable.settle()
     require_cases(found, root, HOLDS)
     cases = [_case(name, case, labels_tr, patient_pattern) for name, case in sorted(found.items())]
-    _, geometry = read_image_values(cases[0].image, None)
+    _, geometry = first_image(cases)
     annotators = sorted({name for case in cases for name in case.annotations}, key=lambda name: (name != LABELS, name))
     return DatasetIndex(
         name=safe_name(str(said.get("name") or root.name)),

@@ -2,13 +2,18 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+
 from umanet.data.files import new_folder
 from umanet.data.formats import listed
-from umanet.errors import DatasetError, UmanetError, counted, did_you_mean
+from umanet.data.images import read_image_values
+from umanet.errors import DatasetError, OutputError, UmanetError, counted, did_you_mean
+from umanet.types import Case, Geometry
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 HALF_DOWNLOADS = (".part", ".crdownload", ".download", ".partial", ".aria2")
@@ -86,9 +91,15 @@ class Unusable:
 
     @contextmanager
     def collected(self, what: str) -> Iterator[None]:
-        """The block may raise an ``UmanetError``: it is said and counted."""
+        """The block may raise an ``UmanetError``: it is said and counted.
+
+        Raises:
+            OutputError: A file could not be written. That is no fault of the raw data, and the next would fail too.
+        """
         try:
             yield
+        except OutputError:
+            raise
         except UmanetError as error:
             self.add(what, str(error))
 
@@ -113,6 +124,27 @@ def require_cases(cases: Iterable[object], root: Path, holds: str) -> None:
     """
     if not any(True for _ in cases):
         raise DatasetError(f"No case found in {root}, {holds} expected. Check the path and that all was unpacked.")
+
+
+def first_image(cases: Sequence[Case]) -> tuple[Float32[np.ndarray, "C *spatial"], Geometry]:
+    """The first image that can be read. Those before it are named, and left to ``umanet check`` as all others are.
+
+    Raises:
+        ImageError, GeometryError: No image can be read; the first one's reason.
+    """
+    reasons: list[UmanetError] = []
+    for case in cases:
+        try:
+            found = read_image_values(case.image, None)
+        except UmanetError as error:
+            reasons.append(error)
+        else:
+            break
+    else:
+        raise reasons[0]
+    for case, reason in zip(cases, reasons, strict=False):
+        log.warning("%s: %s", case.id, reason)
+    return found
 
 
 @contextmanager

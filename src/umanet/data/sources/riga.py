@@ -115,6 +115,9 @@ def _pictures(root: Path, unusable: Unusable) -> dict[str, Pictures]:
             continue
         for path in paths:
             _file(path, FOLDERS[folder.name], found, unusable)
+    absent = sorted(set(FOLDERS.values()) - {FOLDERS.get(name) for name in names})
+    if found and absent:
+        log.warning("No pictures of %s found in %s: the rest is imported.", ", ".join(absent), root)
     return dict(sorted(found.items(), key=lambda item: (item[0].split("_")[0], int(item[0].split("image")[1]))))
 
 
