@@ -63,6 +63,19 @@ def test_an_annotation_without_image_is_refused(raw, tmp_path, caplog):
     assert "duke_999 by expert: An annotation without image found" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("images/DUKE_001/duke_001_0000.nii.gz", "DUKE_001_0000.nii"),
+        ("segmentations/expert/duke_001.nii.gz", "duke_001.nii"),
+    ],
+)
+def test_two_files_of_one_phase_or_annotation_are_refused(raw, tmp_path, first, second):
+    (raw / first).with_name(second).write_bytes(b"another")
+    with pytest.raises(DatasetError, match=f"{second}.* found, one expected"):
+        index(raw, files=tmp_path / "files")
+
+
 def test_a_partial_download_is_counted_and_images_alone_are_imported(raw, tmp_path, caplog):
     (raw / "segmentations").rename(tmp_path / "elsewhere")
     (raw / "images" / "DUKE_019").rename(tmp_path / "DUKE_019")

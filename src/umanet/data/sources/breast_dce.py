@@ -82,7 +82,8 @@ def index(
 
     Raises:
         ConfigError: A channel that is neither a phase nor a subtraction, or named twice.
-        DatasetError: No case, one without a phase, an annotation without image, or not a folder of this layout.
+        DatasetError: No case, one without a phase, or with two files of one, an annotation without image, or not a
+            folder of this layout.
     """
     chosen = _channels(channels)
     root = raw_folder(root, HOLDS)
@@ -129,13 +130,18 @@ def _phases(images: Path) -> dict[str, dict[int, Path]]:
     """Case, as its folder is called, to phase to file; files are told by their names whatever the case of letters."""
     found: dict[str, dict[int, Path]] = {}
     for folder in (path for path in listed(images) if path.is_dir()):
-        matches = [(PHASE.fullmatch(path.name), path) for path in listed(folder)]
-        found[folder.name] = {
-            int(match["phase"]): path
-            for match, path in matches
-            if match and match["case"].lower() == folder.name.lower()
-        }
+        of_case = found.setdefault(folder.name, {})
+        for path in listed(folder):
+            match = PHASE.fullmatch(path.name)
+            if match and match["case"].lower() == folder.name.lower():
+                _require_one(of_case.setdefault(int(match["phase"]), path), path)
     return found
+
+
+def _require_one(first: Path, path: Path) -> None:
+    """Refuse a second file of one name, in other letters or compressed: which of them is meant, nobody can tell."""
+    if first != path:
+        raise DatasetError(f"{first.name} and {path.name} found, one expected, in {path.parent}. Remove one of them.")
 
 
 def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str, dict[str, Path]]:
@@ -148,7 +154,8 @@ def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str,
         for path in listed(segmentations / annotator):
             match = LABELS.fullmatch(path.name)
             if match and match["case"].lower() in case_of:
-                drawn.setdefault(case_of[match["case"].lower()], {})[annotator] = path
+                by = drawn.setdefault(case_of[match["case"].lower()], {})
+                _require_one(by.setdefault(annotator, path), path)
             elif match:
                 unusable.add(
                     f"{match['case']} by {annotator}",
