@@ -94,6 +94,14 @@ def test_a_renamed_folder_of_annotations_is_named(raw, tmp_path, caplog):
     assert "Folder experts passed over" in caplog.text and "Folder expert not found" in caplog.text
 
 
+def test_a_file_of_another_case_is_passed_over_and_said(raw, tmp_path, caplog):
+    folder = raw / "images" / "NACT_01"
+    (folder / "nact_01_0000.nii.gz").rename(folder / "nact_99_0000.nii.gz")
+    with caplog.at_level(logging.WARNING, "umanet"):
+        index(raw, files=tmp_path / "files", channels=("1",))
+    assert "no phase of their case: 1 file" in caplog.text and "nact_99_0000.nii.gz" in caplog.text
+
+
 def test_phases_on_different_grids_are_not_subtracted(raw, tmp_path, caplog):
     path = raw / "images" / "DUKE_002" / "duke_002_0001.nii.gz"
     image = nib.load(path)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from fake_data.arrays import tiny_config
+from fake_data.discs import write_array, write_discs
 from umanet.config import DataOptions, RunConfig, TrainerOptions, build_config, format_config, read_config
+from umanet.data.images import read_image
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.errors import ConfigError
 from umanet.inference.model_file import load_model
-from umanet.inference.predict import predict, samples_of_index
+from umanet.inference.predict import predict, samples_of_images, samples_of_index
 from umanet.training import plan, train
 from umanet.training.plan import spacing_for
 from umanet.types import Case, Geometry
@@ -44,9 +46,13 @@ def test_the_spacing_is_the_median_but_for_thick_slices(geometries, expected):
     assert found == (expected if expected == "native" else pytest.approx(expected))
 
 
+TURN = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, -1.0]])
+"""Of the volumes: oblique, and from the head down."""
+
+
 @pytest.fixture
 def index(tmp_path):
-    """Balls of 6 mm in volumes of three spacings."""
+    """Balls of 6 mm in volumes of two spacings."""
     cases = []
     for number, step in enumerate((1.0, 1.0, 2.0, 1.0, 2.0, 1.0)):
         shape = tuple(round(24 / s) for s in (1.0, 1.0, step))
@@ -55,7 +61,9 @@ def index(tmp_path):
         paths = []
         for name, values in (("image", ball * 100.0), ("ball", ball)):
             paths.append(tmp_path / f"{name}{number}.nii.gz")
-            image = nib.Nifti1Image(values.astype(np.uint8), np.diag((1.0, 1.0, step, 1.0)))
+            affine = np.eye(4)
+            affine[:3] = np.column_stack([TURN * (1.0, 1.0, step), (-40, 7, 21)])
+            image = nib.Nifti1Image(values.astype(np.uint8), affine)
             image.header.set_xyzt_units("mm")
             nib.save(image, paths[-1])
         split = ("train", "train", "train", "train", "validation", "test")[number]
@@ -82,8 +90,12 @@ def test_a_run_says_and_writes_what_it_chose_and_predictions_are_on_the_files_gr
     model = load_model(run)
     assert model.config.data.spacing == (1.0, 1.0, 1.0)
     predict(model, samples_of_index(model, index, "validation")[1], tmp_path / "predictions")
-    found = next((tmp_path / "predictions").rglob("*c4*.nii.gz"))
-    assert nib.load(found).shape == (24, 24, 12)
+    image = nib.load(index.cases[4].image[0])
+    written = sorted((tmp_path / "predictions").rglob("*c4*.nii.gz"))
+    assert len(written) >= 3  # labels, probabilities, entropy
+    for found in map(nib.load, written):
+        assert found.shape == image.shape == (24, 24, 12)
+        np.testing.assert_array_equal(found.affine, image.affine)
     # The chosen numbers are what a resumed run compares itself with.
     assert train(short(), index, run, resume="must") == run
 
@@ -99,6 +111,17 @@ def test_a_size_is_the_grid_of_every_image_whatever_its_spacing(index):
     planned = plan(short(size=(8, 16, 12)), index, index.select("train"))
     assert (planned.data.size, planned.data.spacing) == ((8, 16, 12), "native")
     assert planned.data.patch == (8, 16, 12)
+
+
+def test_pictures_of_any_size_are_predicted_at_their_own_after_a_size_of_the_grid(tmp_path):
+    index = write_discs(tmp_path, (20, 26))
+    run = train(short(size=(16, 16)), index, tmp_path / "run")
+    write_array(tmp_path / "new", "wide", np.full((18, 41), 90.0))
+    model = load_model(run)
+    predict(model, samples_of_images(model, [tmp_path / "new" / "wide.png"])[1], tmp_path / "predictions")
+    written = sorted((tmp_path / "predictions").rglob("*wide*.*"))
+    assert len(written) >= 3
+    assert {read_image([path], 2)[1].shape for path in written} == {(18, 41)}
 
 
 @pytest.mark.parametrize("preset", ["chest-xray", "fundus"])

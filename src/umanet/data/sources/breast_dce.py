@@ -129,12 +129,17 @@ def _channels(texts: Sequence[str]) -> tuple[Channel, ...]:
 def _phases(images: Path) -> dict[str, dict[int, Path]]:
     """Case, as its folder is called, to phase to file; files are told by their names whatever the case of letters."""
     found: dict[str, dict[int, Path]] = {}
+    others: list[Path] = []
     for folder in (path for path in listed(images) if path.is_dir()):
         of_case = found.setdefault(folder.name, {})
         for path in listed(folder):
             match = PHASE.fullmatch(path.name)
             if match and match["case"].lower() == folder.name.lower():
                 _require_one(of_case.setdefault(int(match["phase"]), path), path)
+            else:
+                others.append(path)
+    if others:
+        log.warning("Passed over as no phase of their case: %s, first %s.", counted(len(others), "file"), others[0])
     return found
 
 
