@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
-from jaxtyping import Float32, Float64
-from nibabel.affines import voxel_sizes
+from jaxtyping import Float32
 
 from umanet.data.formats import DICOM, begins_as_dicom, listed
-from umanet.data.geometry import to_ras
+from umanet.data.geometry import geometry_in_file, to_ras
 from umanet.errors import GeometryError, ImageError
 from umanet.types import Geometry
 
@@ -152,7 +150,7 @@ def volume_geometry(datasets: "list[Dataset]", where: Path) -> tuple[Any, Geomet
     # highdicom has slices, rows, columns; NIfTI has columns, rows, slices: outputs read as those of other converters.
     affine = affine[:, [2, 1, 0, 3]]
     shape = tuple(int(side) for side in reversed(volume.spatial_shape))
-    return volume, _geometry(affine, shape)
+    return volume, geometry_in_file(where, affine, shape, 3, known=True, suffix=DICOM)
 
 
 def _volume(datasets: "list[Dataset]", where: Path) -> tuple[np.ndarray, Geometry]:
@@ -160,21 +158,6 @@ def _volume(datasets: "list[Dataset]", where: Path) -> tuple[np.ndarray, Geometr
     stored = np.asarray(volume.array, np.float32)
     channels = stored[None] if stored.ndim == 3 else np.moveaxis(stored, -1, 0)
     return np.stack([np.ascontiguousarray(to_ras(c.transpose(2, 1, 0), geometry)) for c in channels]), geometry
-
-
-def _geometry(affine: Float64[np.ndarray, "4 4"], file_shape: tuple[int, ...]) -> Geometry:
-    orientation = nib.orientations.io_orientation(affine)
-    order = [int(np.argwhere(orientation[:, 0] == axis)[0, 0]) for axis in range(3)]
-    sizes = voxel_sizes(affine)
-    return Geometry(
-        shape=tuple(file_shape[axis] for axis in order),
-        spacing=tuple(float(sizes[axis]) for axis in order),
-        spacing_is_known=True,
-        affine=affine,
-        file_shape=file_shape,
-        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
-        suffix=DICOM,
-    )
 
 
 def _picture(dataset: "Dataset", where: Path) -> tuple[np.ndarray, Geometry]:

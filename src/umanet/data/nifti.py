@@ -7,14 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
-from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from umanet.data.files import whole_file
 from umanet.data.formats import reading
-from umanet.data.geometry import from_ras, to_ras
-from umanet.errors import GeometryError, ImageError
+from umanet.data.geometry import from_ras, geometry_in_file, to_ras
+from umanet.errors import ImageError
 from umanet.types import Geometry
 
 DEFLATE_AT_MOST = 1040
@@ -136,7 +135,9 @@ def write_nifti(path: Path, values: Shaped[np.ndarray, "*spatial"], geometry: Ge
 def _geometry_of(path: Path, image: nib.Nifti1Image, file_shape: tuple[int, ...], spatial_dims: int | None) -> Geometry:
     unit = image.header.get_xyzt_units()[0]
     to_mm = np.diag((*(3 * [MILLIMETRES[str(unit)]]), 1.0))
-    geometry = _geometry(path, to_mm @ image.affine, file_shape, spatial_dims, known=unit != "unknown")
+    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+    known = unit != "unknown"
+    geometry = geometry_in_file(path, to_mm @ image.affine, file_shape, spatial_dims, known=known, suffix=suffix)
     qform, codes = _forms(image.header)
     return replace(geometry, qform=None if qform is None else to_mm @ qform, codes=codes)
 
@@ -162,43 +163,3 @@ def _channels_first(stored: np.ndarray, path: Path) -> np.ndarray:
         f"Shape {stored.shape} found, two or three spatial axes and at most one of channels expected, in {path}. Split "
         "the file."
     )
-
-
-def _geometry(
-    path: Path, affine: np.ndarray, file_shape: tuple[int, ...], spatial_dims: int | None, *, known: bool
-) -> Geometry:
-    orientation = _orientation(path, affine)
-    sizes = voxel_sizes(affine)
-    file_axis = [int(np.argwhere(orientation[:, 0] == axis)[0, 0]) for axis in range(3)]
-    kept = [axis for axis in file_axis if axis not in _left_out(path, file_shape, spatial_dims)]
-    solid = (*file_shape, 1)[:3]
-    return Geometry(
-        shape=tuple(solid[axis] for axis in kept),
-        spacing=tuple(float(sizes[axis]) for axis in kept),
-        spacing_is_known=known or not np.allclose(sizes, 1),
-        affine=affine,
-        file_shape=file_shape,
-        orientation=tuple((int(axis), int(flip)) for axis, flip in orientation),
-        suffix=".nii.gz" if path.name.lower().endswith(".gz") else ".nii",
-    )
-
-
-def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
-    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
-        orientation = nib.orientations.io_orientation(affine)
-        if np.isfinite(orientation).all():
-            return orientation
-    raise ImageError(f"An affine without inverse found in {path}, voxels in millimetres expected. Mend its header.")
-
-
-def _left_out(path: Path, file_shape: tuple[int, ...], spatial_dims: int | None) -> tuple[int, ...]:
-    """The file axis that a 2D array leaves out; none in 3D. The last one where several have one voxel."""
-    solid = (*file_shape, 1)[:3]
-    single = [axis for axis in range(3) if solid[axis] == 1]
-    found = 2 if len(file_shape) == 2 or (spatial_dims != 3 and single) else 3
-    if found != (spatial_dims or found):
-        raise GeometryError(
-            f"A {found}D image of shape {file_shape} found, {spatial_dims}D expected, at {path}. Keep 2D and 3D files "
-            "in separate data sets."
-        )
-    return (single[-1],) if found == 2 else ()

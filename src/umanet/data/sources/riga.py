@@ -15,7 +15,7 @@ Reference:
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,10 @@ def index(
             progress(done, len(found))
     unusable.settle()
     require_cases(cases, root, HOLDS)
+    return of_cases(cases)
+
+
+def of_cases(cases: Sequence[Case]) -> DatasetIndex:
     return DatasetIndex(
         name="RIGA",
         spatial_dims=2,

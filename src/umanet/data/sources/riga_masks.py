@@ -22,7 +22,7 @@ from umanet.data.images import read_annotation_values, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.pictures import write_picture
 from umanet.data.sources.raw_folder import Unusable, require_cases
-from umanet.data.sources.riga import ANNOTATORS, CLASSES, TESTED
+from umanet.data.sources.riga import ANNOTATORS, TESTED, of_cases
 from umanet.errors import DatasetError, GeometryError
 from umanet.types import Case
 
@@ -67,14 +67,7 @@ def index(
             progress(done, len(found))
     unusable.settle()
     require_cases(cases, root, "pictures and masks")
-    return DatasetIndex(
-        name="RIGA",
-        spatial_dims=2,
-        channels=("red", "green", "blue"),
-        classes=CLASSES,
-        annotators=ANNOTATORS,
-        cases=tuple(cases),
-    )
+    return of_cases(cases)
 
 
 def _rows(table: Path) -> dict[str, tuple[Path, list[Row]]]:
