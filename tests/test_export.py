@@ -183,6 +183,21 @@ def test_nnunet_trains_on_the_truth_or_on_one_annotator_where_asked(split, tmp_p
     assert sorted(path.name for path in (folder / "labelsTs_carl").iterdir()) == ["disc4.png"]
 
 
+def test_who_draws_some_classes_is_exported_with_these_only(split, tmp_path):
+    several = (*split.classes, ClassDefinition(name="ring", values=(7,)))
+    index = split.model_copy(update={"classes": several, "annotator_classes": {"carl": ("ring",)}})
+    for name, classes in (("anna", ["background", split.classes[1].name, "ring"]), ("carl", ["background", "ring"])):
+        folder = export_dataset(index, "nnunet", tmp_path / name, how="single", annotator=name)
+        assert list(json.loads((folder / "dataset.json").read_text())["labels"]) == classes
+    # No ring is really there: of the truth nothing is left for who draws rings.
+    assert not picture(folder / "labelsTs" / "disc4.png").any()
+
+
+def test_nnunet_keeps_the_split_there_and_back(split, tmp_path):
+    again = nnunet.index(export_dataset(split, "nnunet", tmp_path / "out"))
+    assert {case.id: case.split for case in again.cases} == {case.id: case.split for case in split.cases}
+
+
 def test_monai_gets_the_split_and_the_truth_as_label_of_test_cases(split, tmp_path):
     path = export_dataset(split, "monai", tmp_path / "out")
     for key, cases in {"training": "012", "validation": "3", "test": "45"}.items():

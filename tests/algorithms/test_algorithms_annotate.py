@@ -35,10 +35,11 @@ def test_algorithms_join_the_people(index, tmp_path):
 
 
 def test_with_only_the_people_stay_out_and_their_data_set_is_untouched(index, tmp_path):
+    write_index(index.model_copy(update={"annotators_are_identified": False}), tmp_path / "dataset.json")
     before = (tmp_path / "dataset.json").read_bytes()
     assert annotate(tmp_path, "--with", "otsu", "--only") == 0
     again = read_index(tmp_path / "drawn" / "dataset.json")
-    assert again.annotators == ("otsu",)
+    assert again.annotators == ("otsu",) and again.annotators_are_identified
     assert [set(case.annotations) for case in again.cases] == [{"otsu"}] * len(index.cases)
     assert [case.split for case in again.cases] == [case.split for case in index.cases]
     assert (tmp_path / "dataset.json").read_bytes() == before

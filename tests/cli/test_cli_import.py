@@ -1,7 +1,9 @@
 """What import and simulate say about what they made."""
 
 from fake_data.discs import write_discs
+from fake_data.raw.nnunet import write
 from umanet.__main__ import main
+from umanet.data.index import read_index
 
 
 def test_import_counts_the_patients_and_cases_of_every_split(tmp_path, capsys):
@@ -10,6 +12,12 @@ def test_import_counts_the_patients_and_cases_of_every_split(tmp_path, capsys):
     assert main([*map(str, words), "--patient-pattern", "disc1?"]) == 0
     said = "Splits: train 1 patient with 3 cases, validation 1 patient with 9 cases, test 0 patients with 0 cases.\n"
     assert said in capsys.readouterr().err
+
+
+def test_any_source_may_have_anonymous_annotators(tmp_path):
+    raw = write(tmp_path / "raw")
+    assert main(["import", "nnunet", str(raw), "-o", str(tmp_path / "dataset.json"), "--anonymous"]) == 0
+    assert not read_index(tmp_path / "dataset.json").annotators_are_identified
 
 
 def test_simulate_counts_them_too(tmp_path, capsys):

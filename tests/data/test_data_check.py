@@ -145,6 +145,19 @@ def test_one_spoilt_file_is_one_problem(index, tmp_path, spoil, expected):
     assert found(index) == {expected}
 
 
+@pytest.mark.parametrize(
+    ("spoil", "counts"),
+    [
+        (empty_annotation, (2, 1, 0, ())), (remove_annotation, (2, 0, 0, ("b",))), (spoil_shape, (2, 0, 1, ())),
+        (truncate_annotation, (2, 0, 1, ())),
+    ],
+)  # fmt: skip
+def test_the_coverage_tells_drawn_empty_unusable_and_missing_apart(index, tmp_path, spoil, counts):
+    spoil(tmp_path)
+    ben = next(row for row in check(index).coverage if row.annotator == "ben")
+    assert (ben.present, ben.empty, ben.unusable, ben.missing) == counts
+
+
 def test_all_problems_come_in_one_report_errors_first(index, tmp_path):
     for spoil in (empty_annotation, truncate_image):
         spoil(tmp_path)

@@ -186,7 +186,13 @@ def test_a_file_of_several_volumes_is_named_so(tmp_path):
     save(tmp_path / "annotations/a1/c1.nii.gz", np.stack([blob(3), blob(3, 1)], 3))
     image, annotation = check(index).problems
     assert (image.code, annotation.code) == ("volumes", "volumes")
-    assert "A 4D file of 5 volumes" in image.message and "A 4D file of 2 volumes" in annotation.message
+    assert "A 4D file of 5 volumes" in image.message and "2 volumes in one file found" in annotation.message
+
+
+def test_two_volumes_that_are_the_same_are_no_annotation_either(tmp_path):
+    index = data(tmp_path)
+    save(tmp_path / "annotations/a1/c1.nii.gz", np.stack([blob(3), blob(3)], 3))
+    assert [problem.code for problem in check(index).problems] == ["volumes"]
 
 
 @pytest.mark.parametrize(

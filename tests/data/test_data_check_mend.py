@@ -1,6 +1,7 @@
 """`umanet check --fix`: a header is copied where that is surely right, and everything else is left alone."""
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -101,3 +102,9 @@ def test_the_command_says_what_it_changed_and_checks_again(tmp_path, capsys):
     path = read_index(tmp_path / "dataset.json").cases[0].annotations["anna"]
     assert f"Header of the image copied to {path}; as it was: {path}.bak-1" in said
     assert "Look at these annotations" in said and "0 errors" in out
+    again = folder.index(tmp_path / "my däta")
+    assert again.annotators == ("anna",) and again.cases[0].annotations == {"anna": path}  # the backup is none
+    write_index(data(tmp_path / "other", np.eye(4)), tmp_path / "other.json")
+    assert main(["check", str(tmp_path / "other.json"), "--fix", "--json"]) == 0
+    (mended,) = json.loads(capsys.readouterr().out)["mended"]
+    assert mended["backup"] == f"{mended['file']}.bak-1" and mended["reason"] == ""

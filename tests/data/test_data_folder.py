@@ -290,15 +290,15 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(DatasetError, match=r"The folder .*annotations cannot be read: Permission denied\. Check the"):
+    with pytest.raises(DatasetError, match=r"The folder .* cannot be read: Permission denied\. Check the"):
         folder.index(tmp_path)
 
 
 def test_a_root_that_is_no_folder_is_said_to_be_none(tmp_path):
-    with pytest.raises(DatasetError, match=r"No folder found at .*nowhere, the folder of the raw data expected"):
+    with pytest.raises(DatasetError, match=r"No folder found at .*nowhere, a folder with images/CASE.png and"):
         folder.index(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=r"A file found at .*file, the folder of the raw data expected"):
+    with pytest.raises(DatasetError, match=r"A file found at .*file, a folder with images/CASE.png and"):
         folder.index(tmp_path / "file")
 
 

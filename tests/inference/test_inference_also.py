@@ -1,6 +1,7 @@
 """Further copies of predictions lie where the image lies, and say what the labels say."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -15,8 +16,9 @@ from fake_data.files import LPS, rng, saved_nifti
 from umanet.data.geometry import grid_difference
 from umanet.data.images import read_annotation_values, read_image, read_map
 from umanet.data.index import ClassDefinition
-from umanet.errors import ConfigError, OutputError
+from umanet.errors import ConfigError, DatasetError, OutputError
 from umanet.evaluation.prediction_folder import find_predictions
+from umanet.export import export_dataset
 from umanet.inference.also.bids import BidsCopies
 from umanet.inference.also.copies import Copies
 from umanet.inference.model_file import load_model, save_model
@@ -126,14 +128,27 @@ def test_what_bids_cannot_name_is_refused(tmp_path):
         BidsCopies().check([Case(name, (tmp_path / f"{name}{suffix}",)) for name in names], CLASSES, 3)
 
     check("a", "b")
-    with pytest.raises(ConfigError, match="Case 'a-b' and case 'ab' found, which would both be named sub-ab"):
+    with pytest.raises(DatasetError, match="'a-b' and 'ab' found, names that differ in letters and digits"):
         check("a-b", "ab")
-    with pytest.raises(ConfigError, match="would both be named sub-1"):
+    with pytest.raises(DatasetError, match="'sub-1_T1w' and 'sub-1_T2w' found"):
         check("sub-1_T1w", "sub-1_T2w")
-    with pytest.raises(ConfigError, match="ASCII letters or digits in it expected"):
+    with pytest.raises(DatasetError, match="'ü' found, names that differ in letters and digits"):
         check("ü")
     with pytest.raises(ConfigError, match=r"a picture \(\.tif\) found, a volume in NIfTI"):
         check("a", suffix=".tif")
+
+
+def test_cases_are_called_alike_in_bids_predictions_and_exports(volumes, tmp_path):
+    index, model = volumes
+    cases = [replace(case, patient=f"P-{number // 2}") for number, case in enumerate(index.cases[:3])]
+    index = index.model_copy(update={"cases": tuple(cases)})
+    _, samples = samples_of_index(model, index, None)
+    predict(model, samples, tmp_path / "out", also=Copies(["bids"], cases, model))
+    drawn = (CLASSES[0], ClassDefinition(name="disc", values=(1,)))
+    export_dataset(index.model_copy(update={"classes": drawn}), "bids", tmp_path / "exported")
+    predicted_names = {path.name.split("_dseg")[0] for path in (tmp_path / "out/bids").rglob("*_dseg.nii.gz")}
+    exported = {path.name.split("_desc")[0] for path in (tmp_path / "exported").rglob("*_dseg.nii.gz")}
+    assert predicted_names == exported == {f"sub-P0_acq-{cases[0].id}", f"sub-P0_acq-{cases[1].id}", "sub-P1"}
 
 
 def test_formats_that_cannot_be_are_refused_before_any_work(discs):

@@ -101,6 +101,24 @@ def test_a_folder_stands_for_the_images_in_it(discs, tmp_path):
         samples_of_images(model, [])
 
 
+def test_images_of_one_name_are_told_apart_by_their_folders(discs, tmp_path):
+    _, model = discs
+    files = [save(tmp_path / name / "ct.png", 7) for name in ("patA", "patB")]
+    cases, _ = samples_of_images(model, [*files, save(tmp_path / "patA" / "mr.png", 7)])
+    assert [case.id for case in cases] == ["patA_ct", "patB_ct", "mr"]
+    save(tmp_path / "patA" / "ct.tif", 7)
+    with pytest.raises(DatasetError, match=r"Two images named 'patA_ct' found, .*: .*ct\.png and .*ct\.tif\. Rename"):
+        samples_of_images(model, [tmp_path / "patA"])
+
+
+def test_a_case_that_comes_twice_is_refused(discs, tmp_path):
+    index, model = discs
+    sample = read_case(index.cases[0], index)
+    with pytest.raises(DatasetError, match="Two images named 'disc0' found"):
+        predict(model, [sample, sample], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_image_is_left_out_and_said_and_a_folder_without_images_refused(discs, tmp_path, caplog):
     _, model = discs
     file = save(tmp_path / "new" / "a.png", 7)

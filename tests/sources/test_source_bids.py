@@ -112,6 +112,22 @@ def test_unknown_suffixes_name_those_that_are_there(raw):
         bids.index(raw, suffixes=("bold",))
 
 
+def test_without_a_suffix_the_only_kind_of_image_is_taken_and_of_several_one_is_to_be_named(raw, tmp_path):
+    for path in raw.glob("sub-*/**/*_T1w.nii.gz"):
+        path.rename(path.with_name(path.name.replace("T1w", "bold")))
+    with pytest.raises(DatasetError, match=r"Images FLAIR, bold found in .*raw, .*as in --suffix FLAIR bold\."):
+        bids.index(raw)
+    for path in raw.glob("sub-*/**/*_FLAIR.nii.gz"):
+        path.unlink()
+    assert bids.index(raw).channels == ("bold",)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scan.nii.gz").touch()
+    with pytest.raises(
+        DatasetError, match=r"No image named as BIDS has it found in .*other, .*`umanet import folder` takes"
+    ):
+        bids.index(tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [("index\tname\n2\ttumour\n", "Label 2 found as 'lesion' in"), ("value\tlabel\n2\tx\n", "cannot be read found"),

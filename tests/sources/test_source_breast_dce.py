@@ -1,6 +1,7 @@
 """MAMA-MIA: phases, subtractions, official test cases, and what a partial or broken download says."""
 
 import logging
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -70,10 +71,20 @@ def test_an_annotation_without_image_is_refused(raw, tmp_path, caplog):
         ("segmentations/expert/duke_001.nii.gz", "duke_001.nii"),
     ],
 )
-def test_two_files_of_one_phase_or_annotation_are_refused(raw, tmp_path, first, second):
+def test_two_files_of_one_phase_or_annotation_are_refused(raw, tmp_path, caplog, first, second):
     (raw / first).with_name(second).write_bytes(b"another")
-    with pytest.raises(DatasetError, match=f"{second}.* found, one expected"):
+    (raw / "images" / CASES[-1]).rename(raw / "images" / CASES[-1].swapcase())
+    (raw / "images" / CASES[-1]).mkdir()
+    with pytest.raises(DatasetError, match="faults found"):
         index(raw, files=tmp_path / "files")
+    assert re.search(f"{second}.* found, one expected", caplog.text)
+    assert f"{CASES[-1]} and {CASES[-1].swapcase()} found, one expected" in caplog.text
+    found = index(raw, files=tmp_path / "other", leave_out=True)
+    assert CASES[-1] not in [case.id for case in found.cases]
+    if "images" in first:
+        assert "DUKE_001" not in [case.id for case in found.cases]
+    else:
+        assert "expert" not in next(case for case in found.cases if case.id == "DUKE_001").annotations
 
 
 def test_a_partial_download_is_counted_and_images_alone_are_imported(raw, tmp_path, caplog):

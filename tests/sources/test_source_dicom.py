@@ -112,6 +112,17 @@ def test_names_map_to_classes_and_the_last_class_wins_an_overlap(tmp_path, caplo
     assert "In no class, so background: skin." in caplog.text
 
 
+def test_what_an_annotator_never_drew_is_said_and_a_structure_set_takes_no_code_away(tmp_path, caplog):
+    _, datasets = patient(tmp_path / "raw")
+    mass = np.ones(SHAPE, bool)
+    write_seg(tmp_path / "raw/P1/anna.dcm", datasets, {"Mass": mass, "node": mass})
+    write_rtstruct(tmp_path / "raw/P1/ben.dcm", datasets, {"mass": [square(datasets[2], 1.5, 6.5)]})
+    found = index(tmp_path / "raw", files=tmp_path / "files")
+    assert found.classes[1].code == "SCT:4147007:Mass" and found.channels == ("CT",)
+    assert "ben never drew node: taken for background." in caplog.text and "--annotator-classes ben=" in caplog.text
+    assert "anna never drew" not in caplog.text
+
+
 def test_annotators_are_folders_files_or_what_the_pattern_says(tmp_path):
     _, datasets = patient(tmp_path / "raw")
     mass = {"mass": np.ones(SHAPE, bool)}

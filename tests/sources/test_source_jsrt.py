@@ -1,5 +1,8 @@
 """JSRT: raw files with dark bones, masks of structures that overlap."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +64,19 @@ def test_faults_are_named_with_their_image(tmp_path, caplog):
     assert "JPCLN001: No mask of heart found" in caplog.text
     assert "JPCLN002: Masks without image found" in caplog.text
     assert len(index(root, tmp_path / "other", leave_out=True).cases) == 10
+
+
+def test_two_files_of_one_name_are_refused(tmp_path, caplog):
+    root = write(tmp_path / "raw")
+    (root / "copy/left lung").mkdir(parents=True)
+    shutil.copy(root / "All247images/JPCLN003.IMG", root / "copy/jpcln003.img")
+    shutil.copy(root / "scr/scratch/fold2/masks/heart/JPCLN004.gif", root / "copy/left lung/JPCLN004.gif")
+    with pytest.raises(DatasetError, match="faults found"):
+        index(root, tmp_path / "files")
+    assert re.search(r"JPCLN003: .*JPCLN003\.IMG and .*jpcln003\.img found, one of them expected", caplog.text)
+    assert "JPCLN004, left lung: " in caplog.text
+    left = {case.id for case in index(root, tmp_path / "other", leave_out=True).cases}
+    assert len(left) == 10 and not left & {"JPCLN003", "JPCLN004"}
 
 
 def test_images_alone_are_refused(tmp_path):

@@ -171,6 +171,21 @@ def test_what_is_wrong_is_said_and_left_out_on_demand(raw, caplog, spoil, messag
         assert len(nnunet.index(raw, leave_out=True).cases) == left
 
 
+def test_the_first_fold_is_the_split_and_a_bad_list_of_folds_is_refused(raw):
+    names = [case.id for case in nnunet.index(raw).cases if case.split is None]
+    path = raw / "splits_final.json"
+    folds = [{"train": names[2:], "val": names[:2]}, {"train": names[:2], "val": names[2:]}]
+    path.write_text(json.dumps(folds))
+    splits = {case.id: case.split for case in nnunet.index(raw).cases}
+    assert [splits[name] for name in names] == ["validation"] * 2 + ["train"] * 6 and "test" in splits.values()
+    path.write_text(json.dumps([{"train": names, "val": names[:1]}]))
+    with pytest.raises(DatasetError, match=f"{names[0]!r} found in train and in val of the first fold"):
+        nnunet.index(raw)
+    path.write_text("{}")
+    with pytest.raises(DatasetError, match="No list of folds"):
+        nnunet.index(raw)
+
+
 def test_the_labels_of_version_one_are_read(raw):
     labels = {str(value): name for name, value in LABELS.items()}
     describe(raw, labels=labels)

@@ -82,9 +82,11 @@ def test_a_bad_drawing_is_named_with_case_and_annotator(tmp_path, caplog):
     photograph = np.asarray(Image.open(root / "MESSIDOR/image2prime.tif"))
     save(root / "MESSIDOR/image2-3.tif", draw(photograph, circle(CENTRE, 20)))
     (root / "Magrabia/MagrabiFemale/image1prime.tif").unlink()
-    with pytest.raises(DatasetError, match="2 faults found"):
+    save(root / "MESSIDOR/image2-7.tif", photograph)
+    with pytest.raises(DatasetError, match="3 faults found"):
         index(root, tmp_path / "files")
     assert "MESSIDOR_image2/annotator3: One closed contour found" in caplog.text
+    assert "image2-7.tif found, a number from 1 to 6 expected" in caplog.text
     assert "MagrabiaFemale_image1: No photograph found" in caplog.text
     found = index(root, tmp_path / "other", leave_out=True)
     assert {len(case.annotations) for case in found.cases} == {5, 6} and len(found.cases) == 11

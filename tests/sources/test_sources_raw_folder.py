@@ -57,7 +57,18 @@ def test_what_may_be_left_out_is_said_all_the_same(caplog):
     unusable = Unusable(leave_out=True)
     unusable.add("a/anna", "No contour found.")
     unusable.settle()
-    assert caplog.records[0].getMessage() == "a/anna: No contour found."
+    assert [record.getMessage() for record in caplog.records] == [
+        "a/anna: No contour found.", "1 fault named above: left out, with all that it concerns.",
+    ]  # fmt: skip
+
+
+def test_the_way_up_is_taken_as_the_system_has_it(tmp_path):
+    (tmp_path / "raw/images").mkdir(parents=True)
+    (tmp_path / "far/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far/deep")
+    (tmp_path / "far/data").mkdir()
+    (tmp_path / "far/data/a").touch()
+    assert raw_folder(tmp_path / "link/../data", "files") == (tmp_path / "far/data").resolve()
 
 
 def test_converted_files_go_where_an_import_fails(tmp_path):

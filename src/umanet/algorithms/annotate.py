@@ -91,7 +91,8 @@ def annotate(
     drawing = drawing or Drawing()
     if only:
         cases = tuple(replace(case, annotations={}) for case in index.cases)
-        index = index.model_copy(update={"cases": cases, "annotators": (), "annotator_classes": {}})
+        nobody = {"cases": cases, "annotators": (), "annotator_classes": {}}
+        index = index.model_copy(update=nobody | {"annotators_are_identified": True})  # an algorithm is itself
     _check_algorithms(algorithms, index)
     if not 0 <= drawing.smooth < float("inf"):
         raise ConfigError(f"smooth = {drawing.smooth} found, 0 or more expected. Mend it.")

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +9,7 @@ from umanet.cli.terminal import next_step, print_text, progress, say
 
 if TYPE_CHECKING:
     from umanet.data.check import CheckReport
+    from umanet.data.check.mend import Mended
     from umanet.data.index import DatasetIndex
 
 ERRORS_FOUND = 1
@@ -36,9 +37,13 @@ class Check:
 
         index = read_index(self.dataset)
         found = self._check(index)
-        if self.fix and _mended(index, found):
-            found = self._check(index)
-        stored = json.dumps(found.to_json(), indent=1, ensure_ascii=False)
+        values = {}
+        if self.fix:
+            mended = _mend(index, found)
+            values["mended"] = [{key: str(value or "") for key, value in asdict(one).items()} for one in mended]
+            if any(one.backup for one in mended):
+                found = self._check(index)
+        stored = json.dumps(found.to_json() | values, indent=1, ensure_ascii=False)
         if self.output is not None:
             replace_file(self.output, (stored + "\n").encode())
         print_text(stored if self.json else found.to_text())
@@ -54,8 +59,8 @@ class Check:
             return check(index, workers=self.workers, progress=report)
 
 
-def _mended(index: "DatasetIndex", found: "CheckReport") -> bool:
-    """Whether a file was changed; says each that was, and each that was not."""
+def _mend(index: "DatasetIndex", found: "CheckReport") -> "list[Mended]":
+    """Says each file that was changed, and each that was not."""
     from umanet.data.check.mend import mend_headers
 
     looked_at = mend_headers(index, found)
@@ -64,9 +69,8 @@ def _mended(index: "DatasetIndex", found: "CheckReport") -> bool:
             say(f"Header of the image copied to {one.file}; as it was: {one.backup}")
         else:
             say(f"Left alone: {one.file}: {one.reason}")
-    changed = any(one.backup is not None for one in looked_at)
-    if changed:
+    if any(one.backup for one in looked_at):
         say("Look at these annotations over their images: a header says nothing of whether the voxels are right.")
     elif not looked_at:
         say("No NIfTI annotation with another geometry than its image found: nothing to fix.")
-    return changed
+    return looked_at

@@ -1,5 +1,6 @@
 """The file types that are read, and how reading them fails."""
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ VOLUMES = (*NIFTI, *ITK)
 """Types whose axes are stored from the fastest to the slowest: numpy's order (z, y, x) of them is reversed."""
 DETACHED = (".raw", ".zraw", ".raw.gz")
 """Data beside a header ``.mhd`` or ``.nhdr``."""
+
+BACKUP = r".+\.bak-\d+"
+"""What ``umanet check --fix`` names the files that it keeps."""
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
@@ -81,13 +85,15 @@ def stem_of(path: Path) -> str:
 
 
 def listed(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files and without the data that a header beside it stands for.
+    """What is in a folder, sorted.
+
+    Left out are hidden files, backups, and the data that a header beside them stands for.
 
     Raises:
         DatasetError: It cannot be read.
     """
     try:
-        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        names = {path.name for path in folder.iterdir() if not re.fullmatch(rf"\..*|{BACKUP}", path.name)}
         return sorted(folder / name for name in names if not _has_header(name, names))
     except OSError as error:
         raise DatasetError(

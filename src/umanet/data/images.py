@@ -76,7 +76,7 @@ def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped
     Raises:
         ImageError: Missing or unreadable.
         GeometryError: 2D where 3D is expected, or the reverse.
-        AnnotationError: Several channels that differ, or a lossy file type.
+        AnnotationError: Several volumes, a picture in colours, or a lossy file type.
     """
     if suffix_of(path) in JPEG:
         raise AnnotationError(
@@ -84,6 +84,11 @@ def read_annotation_values(path: Path, spatial_dims: int | None) -> tuple[Shaped
             "file from before the compression."
         )
     channels, geometry = _read(path, spatial_dims, annotation=True)
+    if len(channels) > 1 and suffix_of(path) in VOLUMES:
+        raise AnnotationError(
+            f"{len(channels)} volumes in one file found, one volume of class values expected, in annotation {path}. "
+            "Save one volume, or turn the volumes (one per class?) into one of class values."
+        )
     if len(channels) > 1 and (channels != channels[:1]).any():
         raise AnnotationError(
             f"{len(channels)} channels that differ found, one value per class expected, in annotation {path}. Convert "

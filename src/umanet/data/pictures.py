@@ -5,6 +5,7 @@ Traps that are met here: Pillow cuts 16-bit colour PNG down to 8 bits and stretc
 of a photograph to its EXIF tag.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -91,8 +92,9 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below Pillow's own error
             picture = Image.open(path)
-    except Image.DecompressionBombError:
-        raise ImageError(_too_large(f"More than {MOST_PIXELS} pixels", path)) from None
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise ImageError(_too_large(f"{pixels[0] if pixels else 'Too many'} pixels", path)) from None
     with picture:
         depth = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2}.get(picture.mode, 1)
         _refuse_bomb(picture.size, getattr(picture, "n_frames", 1), len(picture.getbands()) * depth, path)

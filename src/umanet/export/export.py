@@ -64,7 +64,7 @@ def export_dataset(
             f"--id {number} found, a number from {NUMBERS[0]} to {NUMBERS[1]} expected. Take one from 500 on."
         )
     _check_annotator(index, how, annotator)
-    if index.annotator_classes and how in (None, SINGLE):
+    if index.annotator_classes and how is None:
         log.warning(
             "%s has no place for which annotators draw which classes: their background is exported as it is.", to
         )
@@ -122,12 +122,22 @@ def _entries(
         entries = [Entry(case, {"": case.truth} if case.truth else {}, index, TRUTH) for case in cases]
     elif how == SINGLE and annotator is not None:
         drawn = [{"": case.annotations[annotator]} if annotator in case.annotations else {} for case in cases]
-        entries = [Entry(c, labels, index, annotator, c.truth) for c, labels in zip(cases, drawn, strict=True)]
+        own = _with_classes_of(annotator, index)
+        entries = [Entry(c, labels, own, annotator, c.truth) for c, labels in zip(cases, drawn, strict=True)]
     else:
         fused = fuse_dataset(index, how, fusing, split=split)
         labels = {case.id: {"": case.annotations[CONSENSUS]} for case in fused.cases}
         entries = [Entry(case, labels.get(case.id, {}), fused, CONSENSUS, case.truth) for case in cases]
     return _with_labels(entries, index, split, "truth" if how == TRUTH else "annotation")
+
+
+def _with_classes_of(annotator: str, index: DatasetIndex) -> DatasetIndex:
+    """With the classes that the annotator draws; what the truth has of others is background."""
+    drawn = index.drawn_by(annotator)
+    parts = [one for k, one in enumerate(index.classes) if k and k in drawn]
+    others = [value for k, one in enumerate(index.classes) if k not in drawn for value in one.values]
+    background = index.classes[0].model_copy(update={"values": (*index.classes[0].values, *others)})
+    return index.model_copy(update={"classes": (background, *parts)})
 
 
 def _with_labels(entries: list[Entry], index: DatasetIndex, split: str | None, what: str) -> list[Entry]:

@@ -3,10 +3,12 @@
 A folder stands for the image files in it, and for the DICOM series in it and below it, at any depth: each folder with
 one series is an image, so that a tree PATIENT/STUDY/SERIES is an image per series. Where pictures are asked for, every
 DICOM file that is a series of its own is one. Other files below are not taken: they may be annotations. An image is
-called as its file, or as the folder of its series with the folders on the way before it: PATIENT_STUDY_SERIES.
+called as its file, or as the folder of its series with the folders on the way before it: PATIENT_STUDY_SERIES. Where
+that gives several images one name, the folder that each lies in comes before it.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,13 +27,32 @@ def find_images(paths: Sequence[Path], spatial_dims: int) -> list[tuple[str, Pat
     What lies in folders and is no image is left out and named in the log.
 
     Raises:
-        DatasetError: A folder without an image, or that cannot be read.
+        DatasetError: A folder without an image, or that cannot be read; two images with one name.
         ImageError: A file of an unknown type that was named itself, or a DICOM file that cannot be read.
     """
     found: list[tuple[str, Path]] = []
     for path in paths:
         found += _below(path, spatial_dims) if path.is_dir() else [(stem_of(path), path)]
-    return found
+    return _distinct(found)
+
+
+def _distinct(found: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Names that several images have get the folder before them.
+
+    Raises:
+        DatasetError: Two are alike even so.
+    """
+    counts = Counter(name for name, _ in found)
+    named = [(f"{path.resolve().parent.name}_{name}" if counts[name] > 1 else name, path) for name, path in found]
+    seen: dict[str, Path] = {}
+    for name, path in named:
+        if name in seen:
+            raise DatasetError(
+                f"Two images named {name!r} found, different names expected, because outputs are named as images: "
+                f"{seen[name]} and {path}. Rename one, or predict them apart."
+            )
+        seen[name] = path
+    return named
 
 
 def _below(root: Path, spatial_dims: int) -> list[tuple[str, Path]]:

@@ -18,8 +18,8 @@ class Bids(Source):
     sub-01_desc-ANNOTATOR_dseg.nii.gz; names of labels in *_dseg.tsv.
     """
 
-    suffix: tuple[str, ...] = ("T1w",)
-    """Of the images; several are channels, in this order."""
+    suffix: tuple[str, ...] = ()
+    """Of the images; several are channels, in this order. Default: T1w, or else the only one there is."""
     annotator_entity: str = "desc"
     """The entity that names the annotator: rater for sub-01_rater-2_dseg.nii.gz."""
     annotations_suffix: str = "dseg"

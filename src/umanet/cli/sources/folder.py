@@ -35,10 +35,9 @@ class Folder(Source):
     """The same for annotations, with a group (?P<case>...)."""
     patient_pattern: str | None = None
     """Regular expression found in case names that gives the patient. Default: every case is a patient."""
-    anonymous: tyro.conf.FlagCreatePairsOff[bool] = False
-    """An annotator's folder is not one person across cases."""
     classes: tuple[str, ...] = ()
-    """Names and file values, as background=0 lesion=1,255. Default: one class per value that is found."""
+    """Names and file values, as background=0 lesion=1,255. Default: one class per value that is found, for which all
+    annotations are read; where classes are given, only `umanet check` reads them."""
     ignore: tuple[int, ...] = ()
     """File values that say nothing of a voxel: neither background nor a class."""
 
@@ -49,8 +48,7 @@ class Folder(Source):
             self.root, images=self.images, annotations=self.annotations, truth=self.truth,
             more_annotators=parse_folders(self.annotator),
             image_pattern=self.image_pattern, annotation_pattern=self.annotation_pattern,
-            patient_pattern=self.patient_pattern, classes=parse_classes(self.classes),
-            annotators_are_identified=not self.anonymous, ignore=self.ignore,
+            patient_pattern=self.patient_pattern, classes=parse_classes(self.classes), ignore=self.ignore,
         )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ class Source(ABC):
     """The folder of the raw data."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The dataset.json to write; the paths in it are relative to its folder. Converted files go into a folder beside
-    it: dataset-files for dataset.json."""
+    it, named as it with -files: data-files for data.json."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Shares of the patients for training, validation and test, where the layout has no splits of its own; where it
     has a test split only, the first two are shared out among the rest."""
@@ -36,6 +36,8 @@ class Source(ABC):
     annotator_classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ANNOTATOR=CLASS[,CLASS] [...]")] = ()
     """Who draws some classes only, as anna=tumour bob=tumour,oedema: what they leave out is then not taken for
     background. Who is not named draws all classes."""
+    anonymous: tyro.conf.FlagCreatePairsOff[bool] = False
+    """An annotator's name is not one person across cases."""
     leave_out: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out what cannot be used, and say what, instead of refusing all of it."""
 
@@ -60,6 +62,8 @@ class Source(ABC):
                 found = type(found).model_validate(dict(found) | {"annotator_classes": named})
             if any(case.annotations or case.truth for case in found.cases):
                 found = complete_splits(found, dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
+            if self.anonymous:
+                found = found.model_copy(update={"annotators_are_identified": False})
             if self.name:
                 found = found.model_copy(update={"name": self.name})
             write_index(with_dates(found, self.dates) if self.dates else found, self.output)

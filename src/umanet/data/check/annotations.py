@@ -9,7 +9,6 @@ from jaxtyping import Shaped, UInt8
 
 from umanet.data.check.images import Found, check_header
 from umanet.data.check.problems import Place, Problem
-from umanet.data.formats import NIFTI, suffix_of
 from umanet.data.geometry import grid_difference, grid_noise
 from umanet.data.images import describe_unknown, labels_from_values, read_annotation_values, unknown_values
 from umanet.data.index import ClassDefinition, DatasetIndex
@@ -57,7 +56,7 @@ def check_annotation(place: Place, index: DatasetIndex, reference: Reference | N
     try:
         values, own = read_annotation_values(path, index.spatial_dims)
     except UmanetError as error:
-        yield _volumes(place, error) or place.unread(error)
+        yield place.unread(error)
         return None, None
     yield from check_header(place, own)
     difference = None
@@ -125,17 +124,6 @@ def _regrid(image: Geometry, own: Geometry) -> str:
     if own.file_shape is not None and image.file_shape == own.file_shape:
         return "Resample the annotation, or, if only its header is wrong, copy that of the image: `umanet check --fix`."
     return "Resample the annotation."
-
-
-def _volumes(place: Place, error: UmanetError) -> Problem | None:
-    """Of a 4D NIfTI, whose volumes the reader takes for channels."""
-    assert place.file is not None
-    text = str(error)
-    if "channels that differ" not in text or suffix_of(place.file) not in NIFTI:
-        return None
-    found = f"A 4D file of {text.split()[0]} volumes found, one of class values expected, in annotation {place.file}."
-    remedy = "Save one volume, or turn the volumes (one per class?) into one of class values."
-    return place.problem("error", "volumes", found, remedy)
 
 
 def _values(

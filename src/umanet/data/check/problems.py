@@ -64,6 +64,8 @@ class Place:
             code = "geometry"
         elif isinstance(error, ImageError):
             code = "unreadable"
+        elif "volumes in one file" in str(error):
+            code = "volumes"
         found, _, remedy = str(error).rpartition(". ")
         return self.problem("error", code, f"{found}." if found else "", remedy)
 

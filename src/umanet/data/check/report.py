@@ -22,10 +22,10 @@ class Coverage:
 
     Attributes:
         annotator: Name.
-        present: Annotations with something drawn.
-        empty: Annotations that say that nothing is there.
-        unusable: Annotations that are listed and could not be read, or mean nothing.
-        missing: Cases without an annotation of theirs.
+        present: Usable annotations with something drawn.
+        empty: Usable annotations that say that nothing is there.
+        unusable: Annotations with an error: unreadable, on another grid, with values that mean nothing.
+        missing: Cases without an annotation of theirs, or without its file.
     """
 
     annotator: str
@@ -126,12 +126,21 @@ def _of_class(one: ClassCount) -> str:
 def coverage_of(index: DatasetIndex, found: Sequence[CaseFindings]) -> tuple[Coverage, ...]:
     rows = []
     for annotator in index.annotators:
-        listed = [case for case in found if annotator in case.case.annotations]
-        read = [case.annotations[annotator] for case in listed if annotator in case.annotations]
-        empty = sum(annotation.digest is None for annotation in read)
-        missing = tuple(case.case.id for case in found if annotator not in case.case.annotations)
-        rows.append(Coverage(annotator, len(read) - empty, empty, len(listed) - len(read), missing))
+        states: dict[str, list[str]] = defaultdict(list)
+        for case in found:
+            states[_state(case, annotator)].append(case.case.id)
+        present, empty, unusable = (len(states[state]) for state in ("present", "empty", "unusable"))
+        rows.append(Coverage(annotator, present, empty, unusable, tuple(states["missing"])))
     return tuple(rows)
+
+
+def _state(case: CaseFindings, annotator: str) -> str:
+    errors = {p.code for p in case.problems if p.annotator == annotator and p.severity == "error"}
+    if annotator not in case.case.annotations or "missing-file" in errors:
+        return "missing"
+    if errors:
+        return "unusable"
+    return "empty" if case.annotations[annotator].digest is None else "present"
 
 
 def counts_of(index: DatasetIndex, drawn: Drawn) -> tuple[ClassCount, ...]:

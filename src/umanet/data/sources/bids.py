@@ -30,6 +30,9 @@ IGNORED = "ignore"
 """Name, in the tables, of labels of voxels that are to be ignored."""
 NOT_RAW = ("derivatives", "sourcedata", "code")
 """Folders of a BIDS data set whose images are not its raw images."""
+SEGMENTATIONS = ("dseg", "mask", "probseg")
+DEFAULT = "T1w"
+"""The images where there are several kinds and none is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class _Name:
 def index(
     root: Path,
     *,
-    suffixes: Sequence[str] = ("T1w",),
+    suffixes: Sequence[str] = (),
     annotator_entity: str = "desc",
     annotations_suffix: str = "dseg",
     truth: str = "truth",
@@ -64,7 +67,7 @@ def index(
 
     Args:
         root: The data set, or its folder ``derivatives``, or the folder of a pipeline in it.
-        suffixes: Of the images: several are channels, in this order.
+        suffixes: Of the images: several are channels, in this order. Default: T1w, or else the only one there is.
         annotator_entity: The entity of annotations that names who drew.
         annotations_suffix: ``dseg`` or ``mask``.
         truth: Who drew what is really there, in the same entity.
@@ -78,7 +81,7 @@ def index(
     """
     root = raw_folder(root, HOLDS)
     drawn = [name for name in _names(root, SUFFIXES) if name.suffix == annotations_suffix]
-    images = _images(root, suffixes)
+    images, suffixes = _images(root, suffixes, annotations_suffix)
     unusable = Unusable(leave_out=leave_out)
     complete = _complete(images, suffixes, unusable)
     annotations = _matched(drawn, complete, annotator_entity, unusable)
@@ -124,11 +127,11 @@ def _names(root: Path, endings: Iterable[str]) -> list[_Name]:
     return found
 
 
-def _images(root: Path, suffixes: Sequence[str]) -> list[_Name]:
-    """Of the data set that ``root`` is or lies in.
+def _images(root: Path, suffixes: Sequence[str], annotations_suffix: str) -> tuple[list[_Name], tuple[str, ...]]:
+    """The images of the data set that ``root`` is or lies in, and their suffixes.
 
     Raises:
-        DatasetError: None with one of the suffixes.
+        DatasetError: None, or of several suffixes where none is asked for.
     """
     places = [root]
     if root.parent.name == "derivatives":
@@ -138,15 +141,31 @@ def _images(root: Path, suffixes: Sequence[str]) -> list[_Name]:
     held: set[str] = set()
     for place in places:
         names = [n for n in _names(place, SUFFIXES) if not set(n.path.relative_to(place).parts[:-1]) & set(NOT_RAW)]
-        found = [name for name in names if name.suffix in suffixes]
+        names = [name for name in names if name.suffix not in (annotations_suffix, *SEGMENTATIONS)]
+        wanted = tuple(suffixes or _only_suffix(names, place))
+        found = [name for name in names if name.suffix in wanted]
         if found:
-            return found
+            return found, wanted
         held |= {name.suffix for name in names}
-    there = f"only {', '.join(sorted(held)[:8])}" if held else "no image at all"
+    if held:
+        raise DatasetError(
+            f"No image sub-*_{suffixes[0]} found in {places[-1]}, only {', '.join(sorted(held)[:8])}; {HOLDS} "
+            "expected. Say which images with --suffix."
+        )
     raise DatasetError(
-        f"No image sub-*_{suffixes[0]} found in {places[-1]}, {there}; {HOLDS} expected. Say which "
-        "images with --suffix."
+        f"No image named as BIDS has it found in {places[-1]}, {HOLDS} expected. Check the path; `umanet import "
+        "folder` takes files of any names."
     )
+
+
+def _only_suffix(images: Iterable[_Name], root: Path) -> tuple[str, ...]:
+    held = sorted({name.suffix for name in images})
+    if len(held) > 1 and DEFAULT not in held:
+        raise DatasetError(
+            f"Images {', '.join(held[:8])} found in {root}, one of them or several as channels expected. Say which "
+            f"with --suffix, as in --suffix {' '.join(held[:3])}."
+        )
+    return (DEFAULT,) if DEFAULT in held else tuple(held)
 
 
 def _complete(

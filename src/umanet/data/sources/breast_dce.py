@@ -20,9 +20,10 @@ Reference:
 import csv
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -42,6 +43,7 @@ DEFAULT = ("0", "1", "1-0")
 PHASE = re.compile(r"(?P<case>.+)_(?P<phase>\d{4})\.nii(?:\.gz)?", re.IGNORECASE)
 LABELS = re.compile(r"(?P<case>.+?)\.nii(?:\.gz)?", re.IGNORECASE)
 CHANNEL = re.compile(r"(?:phase)?(\d+)(?:-(?:phase)?(\d+))?")
+Key = TypeVar("Key", str, int)
 log = logging.getLogger("umanet")
 
 
@@ -88,7 +90,7 @@ def index(
     chosen = _channels(channels)
     root = raw_folder(root, HOLDS)
     unusable = Unusable(leave_out=leave_out)
-    phases = _phases(folder_in(root, "images"))
+    phases = _phases(folder_in(root, "images"), unusable)
     require_cases(phases, root, "images/CASE/CASE_0000.nii.gz and so on")
     drawn = _drawn(root, {case.lower(): case for case in phases}, unusable)
     test = _test_cases(root, phases)
@@ -126,27 +128,40 @@ def _channels(texts: Sequence[str]) -> tuple[Channel, ...]:
     return tuple(channels)
 
 
-def _phases(images: Path) -> dict[str, dict[int, Path]]:
-    """Case, as its folder is called, to phase to file; files are told by their names whatever the case of letters."""
+def _phases(images: Path, unusable: Unusable) -> dict[str, dict[int, Path]]:
+    """Case, as its folder is called, to phase to file; names are the same whatever the case of letters."""
     found: dict[str, dict[int, Path]] = {}
     others: list[Path] = []
-    for folder in (path for path in listed(images) if path.is_dir()):
-        of_case = found.setdefault(folder.name, {})
-        for path in listed(folder):
+    folders = _grouped((path.name.lower(), path) for path in listed(images) if path.is_dir())
+    for alike in folders.values():
+        phases: list[tuple[int, Path]] = []
+        for path in listed(alike[0]):
             match = PHASE.fullmatch(path.name)
-            if match and match["case"].lower() == folder.name.lower():
-                _require_one(of_case.setdefault(int(match["phase"]), path), path)
+            if match and match["case"].lower() == alike[0].name.lower():
+                phases.append((int(match["phase"]), path))
             else:
                 others.append(path)
+        with unusable.collected(alike[0].name):
+            _only(alike)
+            found[alike[0].name] = {phase: _only(paths) for phase, paths in _grouped(phases).items()}
     if others:
         log.warning("Passed over as no phase of their case: %s, first %s.", counted(len(others), "file"), others[0])
     return found
 
 
-def _require_one(first: Path, path: Path) -> None:
-    """Refuse a second file of one name, in other letters or compressed: which of them is meant, nobody can tell."""
-    if first != path:
-        raise DatasetError(f"{first.name} and {path.name} found, one expected, in {path.parent}. Remove one of them.")
+def _grouped(named: Iterable[tuple[Key, Path]]) -> dict[Key, list[Path]]:
+    groups: dict[Key, list[Path]] = {}
+    for key, path in named:
+        groups.setdefault(key, []).append(path)
+    return groups
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    """Refuse several files of one name, in other letters or compressed: which of them is meant, nobody can tell."""
+    if len(paths) > 1:
+        names = " and ".join(path.name for path in paths)
+        raise DatasetError(f"{names} found, one expected, in {paths[0].parent}. Remove one of them.")
+    return paths[0]
 
 
 def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str, dict[str, Path]]:
@@ -156,16 +171,15 @@ def _drawn(root: Path, case_of: dict[str, str], unusable: Unusable) -> dict[str,
         log.warning("No folder 'segmentations' found in %s: the cases have no annotations.", root)
         return drawn
     for annotator in _annotators(segmentations):
-        for path in listed(segmentations / annotator):
-            match = LABELS.fullmatch(path.name)
-            if match and match["case"].lower() in case_of:
-                by = drawn.setdefault(case_of[match["case"].lower()], {})
-                _require_one(by.setdefault(annotator, path), path)
-            elif match:
-                unusable.add(
-                    f"{match['case']} by {annotator}",
-                    f"An annotation without image found at {path}, images/{match['case']} expected. Copy it again.",
-                )
+        files = ((LABELS.fullmatch(path.name), path) for path in listed(segmentations / annotator))
+        for name, paths in _grouped((match["case"].lower(), path) for match, path in files if match).items():
+            with unusable.collected(f"{name} by {annotator}"):
+                path = _only(paths)
+                if name not in case_of:
+                    raise DatasetError(
+                        f"An annotation without image found at {path}, images/{name} expected. Copy it again."
+                    )
+                drawn.setdefault(case_of[name], {})[annotator] = path
     if not drawn:
         raise DatasetError(
             f"No annotation found in {segmentations}, {' or '.join(ANNOTATORS)}/CASE.nii.gz expected. Check "

@@ -22,7 +22,9 @@ from umanet.data.dicom import read_series
 from umanet.data.dicom_annotations import FRACTION, Region, read_regions
 from umanet.data.images import file_name, write_labels
 from umanet.data.index import ClassDefinition, DatasetIndex
-from umanet.data.sources.dicom_tree import Drawing, Series, annotator_of, read_tree, safe_name, series_of
+from umanet.data.sources.dicom_tree import Drawing, Series, annotator_of, read_tree, series_of
+from umanet.data.sources.folder import channel_names
+from umanet.data.sources.names import safe_name
 from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
 from umanet.errors import AnnotationError, DatasetError, GeometryError, counted
 from umanet.types import Case
@@ -83,6 +85,7 @@ def index(
             "give --classes, those of the model."
         )
     table = _table(drawings, classes)
+    _say_undrawn(drawn, table)
     used = [one for one in series if one in drawn or not drawings]
     if len(used) < len(series):
         log.warning("%s of %d left out: nobody annotated them.", len(series) - len(used), len(series))
@@ -99,7 +102,7 @@ def index(
     return DatasetIndex(
         name=safe_name(root.name),
         spatial_dims=2 if kinds[0].spatial_dims == 2 else 3,
-        channels=("grey",) if kinds[0].channels == 1 else ("red", "green", "blue"),
+        channels=channel_names(kinds[0].channels, {one.modality for one in used}),
         classes=table.definitions,
         annotators=tuple(sorted({name for case in cases for name in case.annotations})),
         cases=tuple(cases),
@@ -121,6 +124,24 @@ def _by_series(
             counted(fractional, "segmentation"), FRACTION,
         )  # fmt: skip
     return dict(found)
+
+
+def _say_undrawn(drawn: Mapping[Series, Mapping[str, Sequence[Drawing]]], table: _Classes) -> None:
+    """Which annotators never named a class: whether they looked for it, the files do not say."""
+    named: dict[str, set[int]] = defaultdict(set)
+    for by_annotator in drawn.values():
+        for annotator, drawings in by_annotator.items():
+            names = {name.casefold() for drawing in drawings for name in drawing.outline.names}
+            named[annotator] |= {table.of_name.get(name, 0) for name in names}
+    foreground = list(enumerate(table.definitions))[1:]
+    for annotator, numbers in sorted(named.items()):
+        never = [one.name for k, one in foreground if k not in numbers]
+        if never:
+            does = ",".join(one.name for k, one in foreground if k in numbers)
+            log.warning(
+                "%s never drew %s: taken for background. If that is not meant, say --annotator-classes %s=%s.",
+                annotator, ", ".join(never), annotator, does or "CLASS",
+            )  # fmt: skip
 
 
 def _table(drawings: Iterable[Drawing], classes: Mapping[str, Sequence[str]] | None) -> _Classes:
@@ -146,6 +167,7 @@ def _table(drawings: Iterable[Drawing], classes: Mapping[str, Sequence[str]] | N
     definitions = [ClassDefinition(name=BACKGROUND, values=(0,))]
     for k, name in enumerate(foreground, start=1):
         found = set().union(*(codes[alias] for alias, number in of_name.items() if number == k and alias in codes))
+        found.discard(None)  # structure sets have no codes
         definitions.append(ClassDefinition(name=name, values=(k,), code=found.pop() if len(found) == 1 else None))
     return _Classes(tuple(definitions), of_name)
 

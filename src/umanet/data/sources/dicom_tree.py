@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from umanet.data.dicom import is_image, odd_values_unsaid, read_header
 from umanet.data.dicom_annotations import Outline, is_annotation, read_outline
 from umanet.data.formats import DICOM, begins_as_dicom
+from umanet.data.sources.names import safe_name
 from umanet.data.sources.raw_folder import Unusable
 from umanet.errors import AnnotationError, DatasetError, ImageError, counted
 
@@ -24,6 +26,7 @@ class Series:
         patient: The first folder below the root.
         files: In the order of names, all in one folder.
         frame: Its frame of reference.
+        modality: CT, MR and so on; empty where the first file does not say it.
         alone: Whether the folder holds no other image series.
     """
 
@@ -31,6 +34,7 @@ class Series:
     uid: str
     files: tuple[Path, ...]
     frame: str | None
+    modality: str
     alone: bool
 
     @property
@@ -64,7 +68,7 @@ def read_tree(
         progress: Called with how many files were looked at, and of how many.
     """
     images: dict[tuple[str, str], dict[Path, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
-    frames: dict[tuple[str, str], str | None] = {}
+    headers: dict[tuple[str, str], Any] = {}
     drawings: list[Drawing] = []
     others = 0
     paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -79,7 +83,7 @@ def read_tree(
             elif is_image(header):
                 series = patient, str(header.get("SeriesInstanceUID"))
                 images[series][path.parent][str(header.get("SOPInstanceUID"))] = path
-                frames[series] = header.get("FrameOfReferenceUID")
+                headers.setdefault(series, header)
             else:
                 others += 1
         if progress:
@@ -89,7 +93,7 @@ def read_tree(
             "%s found in %s that are neither images, segmentations nor structure sets: not used.",
             counted(others, "DICOM object"), root,
         )  # fmt: skip
-    return _series(images, frames, unusable), drawings
+    return _series(images, headers, unusable), drawings
 
 
 def series_of(drawing: Drawing, series: Iterable[Series]) -> Series:
@@ -136,11 +140,6 @@ def annotator_of(drawings: Iterable[Drawing], root: Path, pattern: str | None) -
     )
 
 
-def safe_name(text: str) -> str:
-    """``text`` as a part of file names: see ``umanet.data.index.SAFE_NAME``."""
-    return re.sub(r"[^\w .+=@-]", "_", text).lstrip(" .+=@-").rstrip(" .") or "_"
-
-
 def _matched(expression: re.Pattern[str], drawing: Drawing, root: Path) -> str:
     path = drawing.path.relative_to(root / drawing.patient).as_posix()
     match = expression.search(path)
@@ -182,7 +181,7 @@ def _header(path: Path, root: Path):
     return header
 
 
-def _series(images, frames, unusable: Unusable) -> list[Series]:
+def _series(images, headers, unusable: Unusable) -> list[Series]:
     """One series each, taken from the first of several folders with the same files."""
     holds: dict[Path, int] = defaultdict(int)
     for folders in images.values():
@@ -198,6 +197,7 @@ def _series(images, frames, unusable: Unusable) -> list[Series]:
                     "Put its files together."
                 )
             files = tuple(sorted(folders[first].values()))
-            frame = frames[patient, uid]
-            result.append(Series(patient, uid, files, str(frame) if frame else None, holds[first] == 1))
+            header = headers[patient, uid]
+            frame, modality = (str(header.get(tag) or "") for tag in ("FrameOfReferenceUID", "Modality"))
+            result.append(Series(patient, uid, files, frame or None, modality, holds[first] == 1))
     return sorted(result, key=lambda series: series.files[0])

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from umanet.data.formats import listed, stem_of
 from umanet.data.images import read_annotation_values
 from umanet.data.index import ClassDefinition, DatasetIndex
-from umanet.data.sources.raw_folder import first_image
+from umanet.data.sources.names import safe_name
+from umanet.data.sources.raw_folder import first_image, raw_folder
 from umanet.data.splits import split_index
 from umanet.errors import DatasetError, UmanetError, counted
 from umanet.types import Case
@@ -77,10 +78,7 @@ def index(
             has any value of the foreground classes that are given.
         ImageError: No image can be read.
     """
-    root = Path(root).absolute()
-    if not root.is_dir():
-        kind = "A file" if root.exists() else "No folder"
-        raise DatasetError(f"{kind} found at {root}, the folder of the raw data expected. Check the path.")
+    root = raw_folder(root, f"{images}/CASE.png and {annotations}/ANNOTATOR/CASE.png, or other file types,")
     drawn = _annotations(root / annotations, annotation_pattern)
     drawn |= _more(more_annotators or {}, drawn, annotation_pattern)
     known = _one_each(root / truth, annotation_pattern) if (root / truth).is_dir() else {}
@@ -319,8 +317,9 @@ def _compiled(pattern: str, flag: str, group: str | None = None) -> re.Pattern[s
     return expression
 
 
-def channel_names(count: int) -> tuple[str, ...]:
-    """Names for channels of which nothing is known but their number."""
+def channel_names(count: int, modalities: Collection[str] = ()) -> tuple[str, ...]:
+    """Names for channels of which nothing is known but their number, and of what ``modalities`` the images are."""
     if count == 1:
-        return ("grey",)
+        only = safe_name(next(iter(modalities), ""))
+        return (only,) if len(modalities) == 1 and only != "_" else ("grey",)
     return ("red", "green", "blue") if count == 3 else tuple(f"channel_{number}" for number in range(count))

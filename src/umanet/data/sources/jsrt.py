@@ -17,9 +17,9 @@ Reference:
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
@@ -44,6 +44,7 @@ LARGEST_VALUE = 4095
 OBSERVER = "observer1"
 Masks = dict[str, dict[str, Path]]
 """By case and structure."""
+Name = TypeVar("Name", str, tuple[str, str])
 
 
 def index(
@@ -69,12 +70,12 @@ def index(
         DatasetError: Not this layout, or something that cannot be used.
     """
     root = raw_folder(root, HOLDS)
-    images = {match["case"].upper(): path for path, match in _matching(root, IMAGE)}
+    unusable = Unusable(leave_out=leave_out)
+    images = _one_each(((match["case"].upper(), path) for path, match in _matching(root, IMAGE)), unusable)
     require_cases(images, root, HOLDS)
-    masks, folds = _masks(root)
+    masks, folds = _masks(root, unusable)
     if not masks:
         raise DatasetError(f"No mask found in {root}, scratch/fold1/masks/left lung/JPCLN001.gif expected. Unpack SCR.")
-    unusable = Unusable(leave_out=leave_out)
     for case in sorted(set(masks) - set(images)):
         unusable.add(case, f"Masks without image found in {root}, {case}.IMG expected. Copy it again.")
     cases = []
@@ -133,16 +134,25 @@ def _matching(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, re.Match
     return [(path, match) for path, match in matches if match]
 
 
-def _masks(root: Path) -> tuple[Masks, dict[str, str]]:
+def _one_each(named: Iterable[tuple[Name, Path]], unusable: Unusable) -> dict[Name, Path]:
+    """Without those of which there are several files: which of them is meant, nobody can tell."""
+    found: dict[Name, list[Path]] = defaultdict(list)
+    for name, path in named:
+        found[name].append(path)
+    for name, paths in found.items():
+        if len(paths) > 1:
+            what = name if isinstance(name, str) else ", ".join(name)
+            unusable.add(what, f"{' and '.join(map(str, paths))} found, one of them expected. Remove the others.")
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
+def _masks(root: Path, unusable: Unusable) -> tuple[Masks, dict[str, str]]:
     """The masks, and the fold that each case is in."""
     masks: Masks = defaultdict(dict)
     folds: dict[str, str] = {}
-    for path, match in _matching(root, MASK):
-        structure, case = path.parent.name, match["case"].upper()
-        if structure not in STRUCTURES:
-            continue
-        if structure in masks[case]:
-            raise DatasetError(f"{path} and {masks[case][structure]} found, one of them expected. Remove one.")
+    named = [((match["case"].upper(), path.parent.name), path) for path, match in _matching(root, MASK)]
+    structures = ((name, path) for name, path in named if name[1] in STRUCTURES)
+    for (case, structure), path in _one_each(structures, unusable).items():
         masks[case][structure] = path
         folds[case] = path.parent.parent.parent.name
     return masks, folds

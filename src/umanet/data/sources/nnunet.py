@@ -80,6 +80,8 @@ def index(
         unusable.add("dataset.json", f"{counted(number, 'training case')} found, numTraining says {expected}.")
     unusable.settle()
     require_cases(found, root, HOLDS)
+    folds = _first_fold(root / "splits_final.json")
+    found = {name: replace(case, split=case.split or folds.get(name)) for name, case in found.items()}
     cases = [_case(name, case, labels_tr, patient_pattern) for name, case in sorted(found.items())]
     _, geometry = first_image(cases)
     annotators = sorted({name for case in cases for name in case.annotations}, key=lambda name: (name != LABELS, name))
@@ -118,6 +120,25 @@ def _read_json(path: Path) -> dict[str, Any]:
             "raw data set of nnU-Net version 2?"
         )
     return said
+
+
+def _first_fold(path: Path) -> dict[str, str]:
+    """Case to split; empty where there is no such file.
+
+    Raises:
+        DatasetError: It does not say what nnU-Net's does.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8-sig"))
+        train, validation = (set(folds[0][part]) for part in ("train", "val"))
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        raise DatasetError(f"No list of folds with train and val found in {path}. Mend or remove it.") from None
+    if both := sorted(train & validation):
+        raise DatasetError(f"{both[0]!r} found in train and in val of the first fold, in {path}. Mend it.")
+    log.info("The first of %s in %s gives the splits.", counted(len(folds), "fold"), path.name)
+    return dict.fromkeys(train, "train") | dict.fromkeys(validation, "validation")
 
 
 def _by_number(said: Mapping[str, Any], root: Path) -> list[Any]:

@@ -30,7 +30,7 @@ def raw_folder(root: Path, holds: str) -> Path:
     Raises:
         DatasetError: No folder, an archive, an empty folder, only archives, or the marks of a half download.
     """
-    root = Path(root).absolute()
+    root = Path(root).resolve() if ".." in Path(root).parts else Path(root).absolute()
     if root.is_file() and root.name.lower().endswith(ARCHIVES):
         raise DatasetError(
             f"An archive found at {root}, a folder with {holds} expected. Unpack it, and name the folder."
@@ -104,7 +104,7 @@ class Unusable:
             self.add(what, str(error))
 
     def settle(self, things: str = "annotations and cases") -> None:
-        """Refuse, unless what is unusable may be left out.
+        """Refuse, unless what is unusable may be left out; then say how much that is.
 
         Raises:
             DatasetError: Something was collected, and ``leave_out`` is False.
@@ -114,6 +114,8 @@ class Unusable:
                 f"{counted(len(self.messages), 'fault')} found in the raw data and named above, usable {things} "
                 "expected. Mend them, or give --leave-out to go on without what they concern."
             )
+        if self.messages:
+            log.warning("%s named above: left out, with all that it concerns.", counted(len(self.messages), "fault"))
 
 
 def require_cases(cases: Iterable[object], root: Path, holds: str) -> None:
@@ -149,7 +151,7 @@ def first_image(cases: Sequence[Case]) -> tuple[Float32[np.ndarray, "C *spatial"
 
 @contextmanager
 def files_beside(output: Path) -> Iterator[Path]:
-    """The folder for files that are converted on the way to ``output``: ``dataset-files`` beside ``dataset.json``.
+    """The folder for files that are converted on the way to ``output``: ``OUTPUT-files`` beside ``OUTPUT.json``.
 
     It need not be made. Where the block fails, all of it is removed.
 

@@ -132,7 +132,9 @@ def _file(path: Path, prefix: str, found: dict[str, Pictures], unusable: Unusabl
         return
     case = f"{prefix}_image{match['number']}"
     who = "prime" if match["prime"] else f"annotator{match['annotator']}"
-    if who in found[case]:
+    if who not in ("prime", *ANNOTATORS):
+        unusable.add(f"{case}/{who}", f"{path} found, a number from 1 to {len(ANNOTATORS)} expected. Move it away.")
+    elif who in found[case]:
         message = f"{path.name} and {found[case][who].name} found in {path.parent}, one of them expected. Remove one."
         unusable.add(f"{case}/{who}", message)
     else:
