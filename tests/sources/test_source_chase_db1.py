@@ -1,5 +1,8 @@
 """CHASE_DB1: eyes of a child stay together, and files may lie in folders."""
 
+import re
+import shutil
+
 import pytest
 
 from fake_data.raw.chase_db1 import write
@@ -36,6 +39,18 @@ def test_an_annotation_without_image_is_refused_or_left_out(tmp_path, caplog):
         index(root)
     assert "Image_02R: Annotations without image found" in caplog.text
     assert len(index(root, leave_out=True).cases) == 11
+
+
+def test_two_files_of_one_name_are_refused(tmp_path, caplog):
+    root = write(tmp_path / "raw")
+    (root / "copy").mkdir()
+    shutil.copy(root / "Image_01L.jpg", root / "copy" / "Image_01L.jpg")
+    shutil.copy(root / "Image_02L_1stHO.png", root / "copy" / "Image_02L_1stHO.png")
+    with pytest.raises(DatasetError, match="3 faults found"):
+        index(root)
+    assert re.search(r"Image_01L: .*Image_01L\.jpg and .*Image_01L\.jpg found, one of them expected", caplog.text)
+    cases = {case.id: case for case in index(root, leave_out=True).cases}
+    assert "Image_01L" not in cases and list(cases["Image_02L"].annotations) == ["observer2"]
 
 
 def test_the_real_files_are_read(data_root):

@@ -99,6 +99,15 @@ def test_a_renamed_folder_is_named(tmp_path):
         index(root, tmp_path / "files", dataset="kidney")
 
 
+def test_two_files_of_one_annotation_are_refused(tmp_path, caplog):
+    root = write(tmp_path / "raw")
+    path = root / "kidney/Training/case01/task01_seg02.nii.gz"
+    shutil.copy(path, path.with_name("task1_seg2.nii.gz"))
+    with pytest.raises(DatasetError, match="1 fault found"):
+        index(root, tmp_path / "files", dataset="kidney")
+    assert "Training_case01, 1, 2: " in caplog.text and "task1_seg2.nii.gz found, one of them expected" in caplog.text
+
+
 def test_a_case_without_image_is_refused_or_left_out(tmp_path, caplog):
     root = write(tmp_path / "raw", training=2, validation=1)
     (root / "kidney/Training/case01/image.nii.gz").unlink()

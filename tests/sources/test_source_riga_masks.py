@@ -46,6 +46,15 @@ def test_tables_that_list_only_the_fused_label_lead_to_the_others(raw, tmp_path)
         assert np.array_equal(read_case(old, expected).annotations, read_case(new, found).annotations)
 
 
+def test_a_copy_of_a_table_is_refused(raw, tmp_path, caplog):
+    (raw / "copy").mkdir()
+    table = raw / "Glaucoma_multirater_Magrabia.csv"
+    (raw / "copy" / table.name).write_bytes(table.read_bytes())
+    with pytest.raises(DatasetError, match="1 fault found"):
+        index(raw, tmp_path / "files")
+    assert f"{table.name}: " in caplog.text and "found, one of them expected" in caplog.text
+
+
 def test_a_missing_mask_is_named_and_may_be_left_out(raw, tmp_path, caplog):
     (raw / "DiscRegion/MESSIDOR/Rater4/MESSIDOR/image2.png").unlink()
     with caplog.at_level(logging.WARNING, "umanet"), pytest.raises(DatasetError, match="1 fault found"):

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from umanet.data.index import ClassDefinition, DatasetIndex
-from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
+from umanet.data.sources.raw_folder import Unusable, one_each, raw_folder, require_cases
 from umanet.types import Case
 
 HOLDS = "the files Image_01L.jpg, Image_01L_1stHO.png, Image_01L_2ndHO.png and so on"
@@ -30,19 +30,17 @@ def index(root: Path, *, leave_out: bool = False) -> DatasetIndex:
         leave_out: Go on without annotations that have no image.
 
     Raises:
-        DatasetError: No case, an annotation without image, or not a folder of this layout.
+        DatasetError: No case, an annotation without image, two files of one name, or not a folder of this layout.
     """
     root = raw_folder(root, HOLDS)
-    images: dict[str, Path] = {}
-    drawn: dict[str, dict[str, Path]] = defaultdict(dict)
-    for path in sorted(root.rglob("*")):
-        match = NAME.fullmatch(path.name)
-        if match and match["observer"]:
-            drawn[match["case"]][OBSERVERS[match["observer"].lower()]] = path
-        elif match:
-            images[match["case"]] = path
-    require_cases(images, root, HOLDS)
     unusable = Unusable(leave_out=leave_out)
+    matches = [(match, path) for path in sorted(root.rglob("*")) if (match := NAME.fullmatch(path.name))]
+    images = one_each(((match["case"], path) for match, path in matches if not match["observer"]), unusable)
+    named = (((match["case"], match["observer"].lower()), path) for match, path in matches if match["observer"])
+    drawn: dict[str, dict[str, Path]] = defaultdict(dict)
+    for (case, observer), path in one_each(named, unusable).items():
+        drawn[case][OBSERVERS[observer]] = path
+    require_cases(matches, root, HOLDS)
     for case in sorted(set(drawn) - set(images)):
         unusable.add(case, f"Annotations without image found in {root}, {case}.jpg expected. Copy it again.")
     unusable.settle()

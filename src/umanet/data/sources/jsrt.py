@@ -17,9 +17,9 @@ Reference:
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
@@ -27,7 +27,7 @@ from jaxtyping import Bool, UInt8, UInt16
 from umanet.data.formats import reading
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.pictures import opened_picture, write_picture
-from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
+from umanet.data.sources.raw_folder import Unusable, one_each, raw_folder, require_cases
 from umanet.errors import DatasetError, GeometryError, ImageError
 from umanet.types import Case
 
@@ -44,7 +44,6 @@ LARGEST_VALUE = 4095
 OBSERVER = "observer1"
 Masks = dict[str, dict[str, Path]]
 """By case and structure."""
-Name = TypeVar("Name", str, tuple[str, str])
 
 
 def index(
@@ -71,7 +70,7 @@ def index(
     """
     root = raw_folder(root, HOLDS)
     unusable = Unusable(leave_out=leave_out)
-    images = _one_each(((match["case"].upper(), path) for path, match in _matching(root, IMAGE)), unusable)
+    images = one_each(((match["case"].upper(), path) for path, match in _matching(root, IMAGE)), unusable)
     require_cases(images, root, HOLDS)
     masks, folds = _masks(root, unusable)
     if not masks:
@@ -134,25 +133,13 @@ def _matching(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, re.Match
     return [(path, match) for path, match in matches if match]
 
 
-def _one_each(named: Iterable[tuple[Name, Path]], unusable: Unusable) -> dict[Name, Path]:
-    """Without those of which there are several files: which of them is meant, nobody can tell."""
-    found: dict[Name, list[Path]] = defaultdict(list)
-    for name, path in named:
-        found[name].append(path)
-    for name, paths in found.items():
-        if len(paths) > 1:
-            what = name if isinstance(name, str) else ", ".join(name)
-            unusable.add(what, f"{' and '.join(map(str, paths))} found, one of them expected. Remove the others.")
-    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
-
-
 def _masks(root: Path, unusable: Unusable) -> tuple[Masks, dict[str, str]]:
     """The masks, and the fold that each case is in."""
     masks: Masks = defaultdict(dict)
     folds: dict[str, str] = {}
     named = [((match["case"].upper(), path.parent.name), path) for path, match in _matching(root, MASK)]
     structures = ((name, path) for name, path in named if name[1] in STRUCTURES)
-    for (case, structure), path in _one_each(structures, unusable).items():
+    for (case, structure), path in one_each(structures, unusable).items():
         masks[case][structure] = path
         folds[case] = path.parent.parent.parent.name
     return masks, folds

@@ -30,7 +30,7 @@ from umanet.data.geometry import grid_difference
 from umanet.data.images import read_annotation_values
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.data.nifti import write_nifti
-from umanet.data.sources.raw_folder import Unusable, raw_folder, require_cases
+from umanet.data.sources.raw_folder import Unusable, one_each, raw_folder, require_cases
 from umanet.errors import AnnotationError, DatasetError, GeometryError, ImageError, did_you_mean
 from umanet.types import IGNORE, Case, Geometry
 
@@ -182,13 +182,14 @@ def _read_folder(folder: Path, split: str | None, unusable: Unusable) -> list[_F
     if image is None:
         unusable.add(name, f"No image.nii.gz found in {folder}, one expected. Copy it again.")
         return []
-    drawn: dict[int, dict[str, Path]] = defaultdict(dict)
-    for path in listed(folder):
-        match = DRAWN.fullmatch(path.name)
-        if match:
-            drawn[int(match["task"])][f"annotator{int(match['annotator'])}"] = path
-        elif path != image:
+    matches = [(DRAWN.fullmatch(path.name), path) for path in listed(folder)]
+    for match, path in matches:
+        if match is None and path != image:
             log.warning("%s: %s is no file of this layout, and is not used.", name, path.name)
+    named = (((name, int(match["task"]), int(match["annotator"])), path) for match, path in matches if match)
+    drawn: dict[int, dict[str, Path]] = defaultdict(dict)
+    for (_, task, number), path in one_each(named, unusable).items():
+        drawn[task][f"annotator{number}"] = path
     return [_Found(name, image, split, drawn)]
 
 

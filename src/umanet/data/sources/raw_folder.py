@@ -2,9 +2,11 @@
 
 import logging
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,6 +19,7 @@ from umanet.types import Case, Geometry
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 HALF_DOWNLOADS = (".part", ".crdownload", ".download", ".partial", ".aria2")
+Name = TypeVar("Name", bound=str | tuple[object, ...])
 log = logging.getLogger("umanet")
 
 
@@ -116,6 +119,18 @@ class Unusable:
             )
         if self.messages:
             log.warning("%s named above: left out, with all that it concerns.", counted(len(self.messages), "fault"))
+
+
+def one_each(named: Iterable[tuple[Name, Path]], unusable: Unusable) -> dict[Name, Path]:
+    """By name, without those of which there are several files: which of them is meant, nobody can tell."""
+    found: dict[Name, list[Path]] = defaultdict(list)
+    for name, path in named:
+        found[name].append(path)
+    for name, paths in found.items():
+        if len(paths) > 1:
+            what = name if isinstance(name, str) else ", ".join(map(str, name))
+            unusable.add(what, f"{' and '.join(map(str, paths))} found, one of them expected. Remove the others.")
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
 
 
 def require_cases(cases: Iterable[object], root: Path, holds: str) -> None:

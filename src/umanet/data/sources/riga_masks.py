@@ -21,7 +21,7 @@ import numpy as np
 from umanet.data.images import read_annotation_values, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.pictures import write_picture
-from umanet.data.sources.raw_folder import Unusable, require_cases
+from umanet.data.sources.raw_folder import Unusable, one_each, require_cases
 from umanet.data.sources.riga import ANNOTATORS, TESTED, of_cases
 from umanet.errors import DatasetError, GeometryError
 from umanet.types import Case
@@ -57,7 +57,8 @@ def index(
         DatasetError: Not this layout, or something that cannot be used.
     """
     unusable = Unusable(leave_out=leave_out)
-    found = {case: rows for table in tables(root) for case, rows in _rows(table).items()}
+    once = one_each(((table.name, table) for table in tables(root)), unusable)
+    found = {case: rows for table in once.values() for case, rows in _rows(table).items()}
     require_cases(found, root, f"rows in {TABLE}BinRushed.csv and so on")
     cases = []
     for done, (case, (folder, rows)) in enumerate(found.items(), start=1):
