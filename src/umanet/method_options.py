@@ -70,6 +70,8 @@ class ConfusionMatrixOptions(Options):
     """A matrix per annotator and voxel, or per annotator."""
     trace: float = Field(default=0.01, ge=0)
     """Weight of the mean trace, which is minimised: as much as possible is to be explained by the matrices."""
+    warm_up: float = Field(default=0.3, ge=0, le=1)
+    """Share of the steps before the matrices learn."""
 
 
 class TruncatedGceOptions(Options):
@@ -103,7 +105,7 @@ class StochasticOptions(Options):
 class CoTeachingOptions(Options):
     """Co-teaching."""
 
-    forget: float = Field(default=0.2, ge=0, lt=1)
+    forget: float = Field(default=0.1, ge=0, lt=1)
     """Share of the voxels, those with the largest loss, that the other network does not learn from."""
     warm_up: float = Field(default=0.3, gt=0, le=1)
     """Share of the steps over which this share grows from 0."""

@@ -4,7 +4,8 @@ Reference:
     Han et al.: "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018,
     DOI 10.48550/arXiv.1804.06872.
 
-Changed: voxels of the majority vote are chosen, where the paper chooses images. The first network is released.
+Changed: voxels of the majority vote are chosen, class by class (else small structures are what is forgotten), where
+the paper chooses images. The first network is released.
 """
 
 from typing import final
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import HALF, segmentation_loss
+from umanet.losses import segmentation_loss
 from umanet.methods.fused_target import Fuser
 from umanet.methods.method import Method
 from umanet.models import Backbone, Predictor
@@ -57,10 +58,13 @@ class CoTeaching(Method):
 def _easy(
     logits: Float[Tensor, "B K *spatial"], target: Float[Tensor, "B K *spatial"], forget: float
 ) -> Bool[Tensor, "B *spatial"]:
-    """All voxels of the batch but those with the largest losses."""
+    """All voxels of the batch but, of every class of the target, those with the largest losses."""
     losses = functional.cross_entropy(logits.float(), target, reduction="none")
-    known = losses[target.sum(1) > HALF]
-    keep = int(len(known) * (1 - forget))
-    if keep == len(known) or not keep:
-        return torch.ones_like(losses, dtype=torch.bool)
-    return losses <= known.kthvalue(keep).values
+    highest, labels = target.max(1)
+    easy = torch.ones_like(losses, dtype=torch.bool)
+    for k in labels.unique():
+        own = (labels == k) & (highest > 0)
+        keep = int(own.sum() * (1 - forget))
+        if 0 < keep < own.sum():
+            easy &= ~own | (losses <= losses[own].kthvalue(keep).values)
+    return easy

@@ -4,10 +4,10 @@ Reference:
     Zhang et al.: "Disentangling Human Error from the Ground Truth in Segmentation of Medical Images", NeurIPS 2020,
     DOI 10.48550/arXiv.2007.15963.
 
-Changed: cross-entropy is taken of log-probabilities (the released loss applies a second softmax to probabilities),
-and the Dice semimetric of every annotator is added, as all methods here have it. Matrices start near the identity,
-where the paper trains with the identity for some epochs. ``confusion_matrix.matrices = "global"`` has one matrix per
-annotator for all voxels.
+Changed: cross-entropy is taken of log-probabilities (the released loss applies a second softmax to probabilities), and
+the Dice semimetric of every annotator is added, as all methods here have it. Matrices see features without gradient,
+start near the identity, and are left there for the first steps: otherwise they learn the segmentation in place of the
+network. ``confusion_matrix.matrices = "global"`` has one matrix per annotator for all voxels.
 """
 
 from typing import final
@@ -65,7 +65,9 @@ class ConfusionMatrix(Method):
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
         features = self.backbone(batch.image)
-        matrices = self.matrices(features)
+        matrices = self.matrices(features.detach())
+        if progress < self.options.warm_up:
+            matrices = matrices.detach()
         said = _said(matrices, self.primary(features).float().softmax(1))
         trace = torch.einsum("brkk...->br...", matrices)
         mean = trace.flatten(2).mean(2)[batch.present].mean()

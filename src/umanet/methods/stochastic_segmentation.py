@@ -6,7 +6,7 @@ Reference:
     NeurIPS 2020, DOI 10.48550/arXiv.2006.06015.
 
 Changed: every annotation of an image is one observation; the Dice semimetric of the mean logits is added, as all
-methods here have it. Samples for predictions are always the same ones, and without the diagonal part of the
+methods here have it. Probabilities are those of the mean logits. Samples for predictions are always the same ones, and without the diagonal part of the
 covariance, which is noise from voxel to voxel.
 """
 
@@ -25,6 +25,9 @@ from umanet.models.latent import LARGEST_LOG, FixedNoise
 from umanet.models.layers import CONVOLUTION
 from umanet.types import Batch, Prediction, Task
 
+START = -4.0
+"""Logarithm of the variance of a logit at the start, where there is no covariance either: first learn the mean."""
+
 
 class Spread(nn.Module):
     """Features to the factor of low rank and the diagonal (as a standard deviation) of the covariance of logits."""
@@ -35,6 +38,9 @@ class Spread(nn.Module):
         convolution = CONVOLUTION[task.spatial_dims]
         self.factor = convolution(features, rank * task.num_classes, 1)
         self.diagonal = convolution(features, task.num_classes, 1)
+        for layer, start in ((self.factor, 0.0), (self.diagonal, START)):
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, start)  # type: ignore[arg-type]  # has a bias
 
     def forward(
         self, features: Float[Tensor, "B F *spatial"]
@@ -79,7 +85,7 @@ class StochasticSegmentation(Method):
         factor, _ = self.spread(features)
         offsets = _along(factor, self.noise.values.expand(len(image), *self.noise.values.shape))
         samples = (self.primary(features).float()[:, None] + offsets).softmax(2)
-        return Prediction(samples.mean(1), samples=samples)
+        return Prediction(self.primary(features).float().softmax(1), samples=samples)
 
 
 def _along(factor: Float[Tensor, "B N K *spatial"], noise: Float[Tensor, "B M N"]) -> Float[Tensor, "B M K *spatial"]:
