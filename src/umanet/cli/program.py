@@ -19,6 +19,7 @@ from umanet.cli.export_dataset import ExportDataset
 from umanet.cli.fuse import Fuse
 from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
+from umanet.cli.methods import Methods
 from umanet.cli.parsing import parse
 from umanet.cli.predict import Predict
 from umanet.cli.report import Report
@@ -42,6 +43,7 @@ Commands = (
     | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[ExportDataset, tyro.conf.subcommand("export-dataset")]
+    | Annotated[Methods, tyro.conf.subcommand("methods")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]

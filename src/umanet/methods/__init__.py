@@ -1,7 +1,5 @@
 """Ways to learn from several annotations, by name."""
 
-from collections.abc import Callable
-
 from umanet.config import RunConfig
 from umanet.fusion import FUSIONS
 from umanet.methods.annotator_heads import AnnotatorHeads
@@ -31,11 +29,7 @@ def build_method(task: Task, config: RunConfig) -> Method:
     return METHODS[config.method](task, config)
 
 
-def _ensemble(task: Task, config: RunConfig) -> Method:
-    return Ensemble(task, config, build_method)
-
-
-METHODS: dict[str, Callable[[Task, RunConfig], Method]] = {
+METHODS: dict[str, type[Method]] = {
     "uma-net": UMANet,
     "truth": FusedTarget,
     **dict.fromkeys(FUSIONS, FusedTarget),
@@ -50,7 +44,7 @@ METHODS: dict[str, Callable[[Task, RunConfig], Method]] = {
     "stochastic-segmentation": StochasticSegmentation,
     "co-teaching": CoTeaching,
     "t-loss": TLoss,
-    "ensemble": _ensemble,
+    "ensemble": Ensemble,
 }
 
 __all__ = ["METHODS", "FusedTarget", "GradesAnnotations", "Method", "UMANet", "build_method"]

@@ -43,7 +43,7 @@ class AnnotatorHeads(Method):
     needs_identity = True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.drawn = task.drawn
         self.backbone = Backbone(task, config.backbone)

@@ -28,7 +28,7 @@ class CoTeaching(Method):
     """Two networks of backbone and predictor."""
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.options = config.co_teaching
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)

@@ -56,7 +56,7 @@ class ConfusionMatrix(Method):
     needs_identity = True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.options, self.drawn = config.confusion_matrix, task.drawn
         self.backbone = Backbone(task, config.backbone)

@@ -7,7 +7,6 @@ Reference:
 Changed: the members see the same batches and are trained together; their sum of gradients is clipped, not each one's.
 """
 
-from collections.abc import Callable
 from typing import final
 
 import torch
@@ -27,13 +26,15 @@ class Ensemble(Method):
     deployed = ("members",)
     samples = True
 
-    def __init__(self, task: Task, config: RunConfig, build: Callable[[Task, RunConfig], Method]):
-        super().__init__()
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__(task, config)
+        from umanet.methods import METHODS  # which has this class in it
+
         if config.ensemble.of == config.method:
             raise ConfigError("ensemble.of = 'ensemble' found, another method expected. Mend it.")
         # A name that is no method is refused here.
         own = RunConfig.model_validate(config.model_dump() | {"method": config.ensemble.of})
-        self.members = nn.ModuleList(build(task, own) for _ in range(config.ensemble.members))
+        self.members = nn.ModuleList(METHODS[own.method](task, own) for _ in range(config.ensemble.members))
         self.target_depends_on_epoch = self.first.target_depends_on_epoch
 
     @property

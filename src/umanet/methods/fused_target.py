@@ -51,7 +51,7 @@ class FusedTarget(Method):
     """Backbone and primary predictor, taught with a fused target: any of ``FUSIONS``, or the truth (upper bound)."""
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)
         self.num_classes = task.num_classes

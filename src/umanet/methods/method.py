@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
+from umanet.config import RunConfig
 from umanet.errors import TaskError
 from umanet.types import AnnotationGrades, Batch, Case, Prediction, Sample, Task
 
@@ -13,7 +14,8 @@ from umanet.types import AnnotationGrades, Batch, Case, Prediction, Sample, Task
 class Method(nn.Module, ABC):
     """A network and the way it learns from several annotations. Subclasses are final.
 
-    A method knows nothing of training, files or progress bars. It is built as ``METHODS[name](task, config)``.
+    A method knows nothing of training, files or progress bars. It is built as ``METHODS[name](task, config)``. The
+    docstring of its module names the paper under ``Reference:``.
     """
 
     deployed: ClassVar[tuple[str, ...]] = ("backbone", "primary")
@@ -25,6 +27,9 @@ class Method(nn.Module, ABC):
     """Whether ``predict`` draws samples."""
     needs_identity: ClassVar[bool] = False
     """Whether it learns the style of annotators, so that ``annotator1`` must be one and the same in all cases."""
+
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__()
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:

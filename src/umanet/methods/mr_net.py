@@ -63,7 +63,7 @@ class MRNet(Method):
     per_annotator, needs_identity = True, True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         features, self.drawn = config.backbone.features, task.drawn
         self.backbone = Backbone(task, config.backbone)

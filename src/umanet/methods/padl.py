@@ -58,7 +58,7 @@ class PADL(Method):
     per_annotator, needs_identity = True, True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.drawn = task.drawn
         self.backbone = Backbone(task, config.backbone)

@@ -50,7 +50,7 @@ class Persona(Method):
     per_annotator, samples, needs_identity = True, True, True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.options, self.drawn, self.num_classes = config.latent, task.drawn, task.num_classes
         size, channels, features = self.options.dimensions, config.backbone.channels, config.backbone.features

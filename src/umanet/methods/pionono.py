@@ -44,7 +44,7 @@ class Pionono(Method):
     per_annotator, samples, needs_identity = True, True, True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.options, self.drawn = config.latent, task.drawn
         self.backbone = Backbone(task, config.backbone)

@@ -30,7 +30,7 @@ class ProbUNet(Method):
     samples = True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.options, self.drawn, self.num_classes = config.latent, task.drawn, task.num_classes
         size, channels = self.options.dimensions, config.backbone.channels
         self.backbone = Backbone(task, config.backbone)

@@ -6,8 +6,8 @@ Reference:
     NeurIPS 2020, DOI 10.48550/arXiv.2006.06015.
 
 Changed: every annotation of an image is one observation; the Dice semimetric of the mean logits is added, as all
-methods here have it. Probabilities are those of the mean logits. Samples for predictions are always the same ones, and without the diagonal part of the
-covariance, which is noise from voxel to voxel.
+methods here have it. Probabilities are those of the mean logits. Samples for predictions are always the same ones, and
+without the diagonal part of the covariance, which is noise from voxel to voxel.
 """
 
 import math
@@ -57,7 +57,7 @@ class StochasticSegmentation(Method):
     samples = True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.options, self.drawn = config.stochastic, task.drawn
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)

@@ -41,7 +41,7 @@ class TLoss(Method):
     """Backbone, primary predictor, and the tails of its errors."""
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)
         self.tails = Tails()

@@ -50,7 +50,7 @@ class TruncatedGCE(Method):
     needs_identity = True
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         require_identified(task, config.method)
         self.q, self.drawn = config.truncated_gce.q, task.drawn
         self.backbone = Backbone(task, config.backbone)

@@ -53,7 +53,7 @@ class UMANet(Method):
     low_share: Float[Tensor, ""]
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.options, features = config.uma_net, config.backbone.features
         self.annotators, self.drawn = task.annotators, task.drawn
         self.identified = task.annotators_are_identified
