@@ -154,7 +154,7 @@ BAD_LABELS = {
     ),
     "all maps of probabilities": (
         lambda solid, place, maps: write_volume(solid, place, np.moveaxis(stored(solid, maps), 0, -1)),
-        AnnotationError, r"3 channels that differ found.*c0.* with a channel per class, probabilities/",
+        AnnotationError, r"3 volumes in one file found.*c0.* with a channel per class, probabilities/",
     ),
     "another value": (
         lambda solid, place, maps: write_volume(solid, place, np.full(solid.geometry.file_shape, 7), np.uint8),
