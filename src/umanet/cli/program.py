@@ -11,6 +11,7 @@ import tyro
 
 from umanet.cli.agreement import Agreement
 from umanet.cli.annotate import Annotate
+from umanet.cli.benchmark import Benchmark
 from umanet.cli.check import Check
 from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
@@ -50,6 +51,7 @@ Commands = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
 )
 
 
