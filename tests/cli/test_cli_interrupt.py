@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ SETTINGS = [
 
 def start(folder: Path, run: str, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "umanet", "train", "dataset.json", "-o", run, *flags]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would our child.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
