@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from umanet.benchmark import read_suite
 from umanet.cli import main
 from umanet.cli.parsing import parse
 from umanet.cli.program import Commands
@@ -158,9 +159,13 @@ def test_the_example_of_a_data_set_file_is_valid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_an_example_of_a_configuration_file_is_valid(page: Path):
+def test_an_example_of_a_configuration_file_is_valid(page: Path, tmp_path: Path):
     for text in blocks(page, "toml"):
-        build_config(tomllib.loads(text))
+        if "[[data]]" in text:
+            (tmp_path / "suite.toml").write_text(text)
+            read_suite(tmp_path / "suite.toml")
+        else:
+            build_config(tomllib.loads(text))
 
 
 def test_the_layers_in_the_docs_are_those_that_are_checked():

@@ -10,12 +10,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from umanet.errors import ConfigError, did_you_mean
+from umanet.method_options import (
+    ConfusionMatrixOptions,
+    CoTeachingOptions,
+    EnsembleOptions,
+    FusionOptions,
+    LatentOptions,
+    Options,
+    StochasticOptions,
+    TruncatedGceOptions,
+    UmaNetOptions,
+)
 
 Preset = Literal["cpu-small", "small", "medium", "large", "chest-xray", "fundus"]
-MethodName = Literal["uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth"]
+MethodName = Literal[
+    "uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth",
+    "confusion-matrix", "annotator-heads", "truncated-gce", "prob-unet", "stochastic-segmentation", "mr-net", "padl",
+    "pionono", "persona", "co-teaching", "t-loss", "ensemble",
+]  # fmt: skip
 Precision = Literal["auto", "32", "bf16", "16"]
 Count = Annotated[int, Field(ge=1)]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,12 +40,6 @@ Spacing = Annotated[
     Discriminator(lambda value: WORD if isinstance(value, str) else NUMBERS),
 ]
 """Told apart by a tag, so that a fault is said of what was meant and not of both."""
-
-
-class Options(BaseModel):
-    """Unknown keys are errors; values do not change after creation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BackboneOptions(Options):
@@ -44,58 +53,6 @@ class BackboneOptions(Options):
     """Features per voxel that the predictors and the annotation uncertainty module see."""
     residual_units: int = Field(default=1, ge=0)
     """Convolutions per residual block (unet only)."""
-
-
-class UmaNetOptions(Options):
-    """UMA-Net's own options; docs/concepts/method.md has the formulas."""
-
-    grade: Literal["auto", "image", "annotation", "none"] = "auto"
-    """What QAM grades into high and low quality: whole images (journal version), single annotations (v1), nothing.
-    auto: images, but nothing where a patch shows less than half of one: what it happens to show would look like
-    quality."""
-    target: Literal["hard", "soft"] = "hard"
-    """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
-    weights: Literal["normalised", "total"] = "normalised"
-    """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
-    reliability: bool = True
-    """Weight annotators by their running reliability (only where annotators are identified)."""
-    sharpness: float = Field(default=2.0, ge=0)
-    """Exponent of an annotator's factor in what the predictors learn: larger listens more to the most reliable."""
-    uncertainty_loss: Literal["bce", "attenuated"] = "bce"
-    """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
-    attenuation: float = Field(default=0.3, gt=0)
-    """lambda of the attenuated loss."""
-    kappa: float = Field(default=1.0, ge=0)
-    """Votes that the network has in the consensus an annotation is compared with."""
-    network_vote: float = Field(default=0.5, ge=0)
-    """Votes of the network in the consensus that is written (the most reliable annotator has one); it never learns
-    from its own."""
-    k: float = Field(default=2.0, gt=0)
-    """Robust standard deviations below the median at which a quality is low."""
-    quality_floor: float = Field(default=0.05, ge=0)
-    """Least distance below the median at which a quality is low."""
-    mu: float = Field(default=0.5, ge=0)
-    """Weight of the auxiliary predictor's loss."""
-    width: int = Field(default=12, ge=1)
-    """Channels inside the annotation uncertainty module."""
-    weight_warm_up: float = Field(default=0.15, ge=0, le=1)
-    """Share of the steps before annotations are weighted."""
-    grade_warm_up: float = Field(default=0.30, ge=0, le=1)
-    """Share of the steps before samples are graded."""
-    margin: int = Field(default=3, ge=0)
-    """Voxels of the working grid by which the region of interest is dilated."""
-    memory: int = Field(default=256, ge=8)
-    """Over how many of the last images (with all their annotations) the median and the spread are taken."""
-
-
-class FusionOptions(Options):
-    """How the fused targets of the baselines are made."""
-
-    ties: Literal["background", "lowest", "highest", "split"] = "lowest"
-    """Majority vote where classes tie: the lowest class index among them (background, if it is one), background
-    always, the highest index, or equal shares."""
-    annotator: str | None = None
-    """Whose annotations ``single`` takes; by default the annotator with the most cases."""
 
 
 class AugmentOptions(Options):
@@ -196,6 +153,12 @@ class RunConfig(Options):
     backbone: BackboneOptions = BackboneOptions()
     uma_net: UmaNetOptions = UmaNetOptions()
     fusion: FusionOptions = FusionOptions()
+    confusion_matrix: ConfusionMatrixOptions = ConfusionMatrixOptions()
+    truncated_gce: TruncatedGceOptions = TruncatedGceOptions()
+    latent: LatentOptions = LatentOptions()
+    stochastic: StochasticOptions = StochasticOptions()
+    co_teaching: CoTeachingOptions = CoTeachingOptions()
+    ensemble: EnsembleOptions = EnsembleOptions()
     data: DataOptions = DataOptions()
     trainer: TrainerOptions = TrainerOptions()
 

@@ -51,6 +51,110 @@ def segmentation_loss(
     return mean + dice[1:].mean()
 
 
+def for_all(
+    values: Float[Tensor, "B K *spatial"], annotations: Integer[Tensor, "B R *spatial"]
+) -> Float[Tensor, "B R K *spatial"]:
+    """The same for every annotator, without a copy."""
+    return values[:, None].expand(-1, annotations.shape[1], *values.shape[1:])
+
+
+def shown_where(
+    annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
+) -> Bool[Tensor, "B R *spatial"]:
+    """Where annotations say something."""
+    return (annotations != IGNORE) & present.view(*present.shape, *[1] * (annotations.ndim - 2))
+
+
+def log_probability_of(
+    log_probabilities: Float[Tensor, "B R K *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
+    drawn: tuple[tuple[int, ...], ...] = (),
+) -> Float[Tensor, "B R *spatial"]:
+    """Log P of what each annotation says, by what its annotator is expected to say; anything where it is ``IGNORE``.
+
+    Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set: its classes together.
+    """
+    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    found = log_probabilities.gather(2, labels[:, :, None])[:, :, 0]
+    for r, (where, possible) in rest_votes(annotations, drawn, log_probabilities.shape[2]).items():
+        in_set = log_probabilities[:, r, possible].logsumexp(1)
+        found = found.clone()
+        found[:, r] = torch.where(where, in_set, found[:, r])
+    return found
+
+
+def annotation_loss(
+    log_probabilities: Float[Tensor, "B R K *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
+    present: Bool[Tensor, "B R"],
+    drawn: tuple[tuple[int, ...], ...] = (),
+) -> Float[Tensor, ""]:
+    """Cross-entropy plus Dice semimetric of every annotation against what its annotator is expected to say.
+
+    As ``segmentation_loss``, but per annotator. Absent annotations and ``IGNORE`` count in neither term.
+    """
+    shown = shown_where(annotations, present)
+    said = (log_probability_of(log_probabilities, annotations, drawn) * shown).sum()
+    return -said / shown.sum().clamp_min(1) + annotation_dice(log_probabilities.exp(), annotations, present, drawn)
+
+
+def annotation_dice(
+    expected: Float[Tensor, "B R K *spatial"],
+    annotations: Integer[Tensor, "B R *spatial"],
+    present: Bool[Tensor, "B R"],
+    drawn: tuple[tuple[int, ...], ...] = (),
+) -> Float[Tensor, ""]:
+    """The Dice term: over the batch, averaged over foreground classes and those who draw them and occur in it."""
+    shown = shown_where(annotations, present)[:, :, None]
+    classes = torch.arange(expected.shape[2], device=annotations.device)
+    said = ((annotations[:, :, None] == classes.view(-1, *[1] * (annotations.ndim - 2))) & shown).float()
+    expected = expected * shown
+    over_images_and_space = [0, *range(3, said.ndim)]
+    difference = (expected - said).abs().sum(over_images_and_space)
+    total = (expected + said).sum(over_images_and_space)
+    counts = (present.any(0)[:, None] & (classes > 0)).clone()
+    for r, own in enumerate(drawn):
+        counts[r] &= torch.tensor([k in own for k in range(len(classes))], device=counts.device)
+    return (difference / total.clamp_min(1e-6) * counts).sum() / counts.sum().clamp_min(1)
+
+
+def weighted_consensus(
+    annotations: Integer[Tensor, "B R *spatial"],
+    weights: Float[Tensor, "B R *spatial"],
+    network: Float[Tensor, "B K *spatial"],
+    probabilities: Float[Tensor, "B K *spatial"],
+    drawn: tuple[tuple[int, ...], ...],
+) -> Float[Tensor, "B K *spatial"]:
+    """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes.
+
+    Weights must be zero for ``IGNORE``. A rest vote is spread over its set as the definite votes there are; where these
+    have none in it, in proportion to the probabilities, over the classes in most of the voxel's rest sets.
+    """
+    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    rest = rest_votes(annotations, drawn, network.shape[1])
+    if not rest:
+        votes = network.scatter_add(1, labels, weights)
+        return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
+    definite = weights.clone()
+    for r, (where, _) in rest.items():
+        definite[:, r].masked_fill_(where, 0)
+    said = torch.zeros_like(network).scatter_add(1, labels, definite)
+    left = {r: (weights[:, r] * where)[:, None] for r, (where, _) in rest.items()}
+    sets = {r: possible.view(1, -1, *[1] * (network.ndim - 2)) for r, (_, possible) in rest.items()}
+    number = torch.zeros_like(network)
+    for r, weight in left.items():
+        number += (weight > 0) * sets[r]
+    votes = network + said
+    for r, weight in left.items():
+        inside = said * sets[r]
+        total = inside.sum(1, keepdim=True)
+        most = sets[r] & (number == (number * sets[r]).amax(1, keepdim=True))
+        guess = probabilities.clamp_min(1e-6) * most
+        share = torch.where(total > 0, inside / total.clamp_min(1e-12), guess / guess.sum(1, keepdim=True))
+        votes += weight * share
+    return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
+
+
 def leave_one_out_agreement(
     reliability: Float[Tensor, "B R *spatial"],
     annotations: Integer[Tensor, "B R *spatial"],

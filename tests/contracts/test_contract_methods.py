@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from fake_data.arrays import bright_balls, make_batch, make_index, make_method, make_task, tiny_config, with_target
+from umanet.errors import TaskError
+from umanet.fusion import FUSIONS
 from umanet.inference.model_file import GRADING, WEIGHTS, load_model, save_model
 from umanet.methods import METHODS, GradesAnnotations, UMANet
 from umanet.types import AnnotationGrades, Batch
@@ -18,11 +20,16 @@ GRADERS = [name for name, method in METHODS.items() if method is UMANet]
 REORDERED = {"rtol": 1e-4, "atol": 1e-5}
 
 methods = pytest.mark.parametrize("name", METHODS)
+NEEDS_IDENTITY = [name for name, method in METHODS.items() if getattr(method, "needs_identity", False)]
+# Their noise is drawn by position on purpose: the draw must not depend on names.
+NOISY = ["random", "prob-unet", "persona", "pionono", "stochastic-segmentation", "mr-net", "padl"]
+
 graders = pytest.mark.parametrize("name", GRADERS)
 dimensions = pytest.mark.parametrize("dims", [2, 3], ids=["2D", "3D"])
 
 
 def losses(method, batch, progress=1.0):
+    torch.manual_seed(1)  # of the noise that some methods draw
     return method.loss(with_target(method, batch, truth=(batch.image[:, 0] > 0).to(torch.uint8)), progress)
 
 
@@ -46,6 +53,10 @@ def assert_same(found, expected, **tolerance):
 @dimensions
 @pytest.mark.parametrize("identified", [True, False], ids=["identified", "anonymous"])
 def test_gradients_reach_every_parameter(name, dims, identified):
+    if name in NEEDS_IDENTITY and not identified:
+        with pytest.raises(TaskError, match="Anonymous annotators found, identified ones expected by"):
+            make_method(make_task(dims, identified=False), tiny_config(name))
+        return
     task = make_task(dims, classes=3, channels=2, identified=identified)
     method = make_method(task, tiny_config(name))
     batch = make_batch(task, SHAPES[dims], images=3)
@@ -77,11 +88,11 @@ def test_an_absent_annotator_changes_nothing(name, dims):
         assert not grades.low[~present].any()
 
 
-# ``random`` draws by position on purpose: the draw must not depend on names.
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NOISY])
 @dimensions
 @pytest.mark.parametrize("identified", [True, False], ids=["identified, untrained", "anonymous"])
 def test_the_order_of_the_annotators_does_not_matter(name, dims, identified):
+    identified = identified or name in NEEDS_IDENTITY
     task, order = make_task(dims, classes=3, identified=identified), [2, 0, 1]
     reordered = replace(task, annotators=tuple(task.annotators[number] for number in order))
     batch = make_batch(task, SHAPES[dims])
@@ -108,16 +119,18 @@ def test_a_trivial_task_is_learned_in_a_few_dozen_steps(name, dims):
     batch = bright_balls(task, {2: (24, 24), 3: (14, 14, 14)}[dims], images=6)
     batch = with_target(method, batch)
     optimiser = torch.optim.AdamW(method.parameters(), 1e-2)
-    for step in range(50):
+    steps = 50 if name in ("uma-net", "truth", *FUSIONS) else 80
+    for step in range(steps):
         optimiser.zero_grad()
-        torch.stack(list(method.loss(batch, step / 50).values())).sum().backward()
+        torch.stack(list(method.loss(batch, step / steps).values())).sum().backward()
         optimiser.step()
     unseen = bright_balls(task, tuple(batch.image.shape[2:]), images=4, seed=1)
     with torch.no_grad():
         found = method.eval().predict(unseen.image).probabilities.argmax(1) == 1
     truth = unseen.annotations[:, 0] == 1
     dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-    assert dice > 0.9
+    # What is hard to learn is forgotten: of small balls a part of the border.
+    assert dice > (0.7 if name == "co-teaching" else 0.9)
 
 
 @methods
@@ -145,12 +158,13 @@ def test_a_released_model_grades_bit_for_bit_the_same(name, dims, tmp_path):
 
 
 @methods
-def test_a_released_model_holds_only_backbone_and_primary_predictor(name, tmp_path):
+def test_a_released_model_holds_only_what_predicts(name, tmp_path):
     task = make_task()
-    save_model(make_method(task, tiny_config(name)), make_index(task), tiny_config(name), tmp_path)
-    assert {key.split(".")[0] for key in load_file(tmp_path / WEIGHTS)} == {"backbone", "primary"}
+    method = make_method(task, tiny_config(name))
+    save_model(method, make_index(task), tiny_config(name), tmp_path)
+    assert {key.split(".")[0] for key in load_file(tmp_path / WEIGHTS)} == set(method.deployed)
     loaded = load_model(tmp_path).method
-    assert {key.split(".")[0] for key in loaded.state_dict()} == {"backbone", "primary"}
+    assert {key.split(".")[0] for key in loaded.state_dict()} == set(method.deployed)
     assert (tmp_path / GRADING).exists() == (name in GRADERS)
 
 
@@ -237,6 +251,21 @@ def test_an_image_is_predicted_alike_alone_and_in_a_batch(name):
     method, batch = make_method(task, tiny_config(name)).eval(), make_batch(task, SHAPES[2], images=3)
     alone = torch.cat([method.predict(image[None]).probabilities for image in batch.image])
     assert_same(method.predict(batch.image).probabilities, alone, **REORDERED)
+
+
+@methods
+@dimensions
+def test_what_is_said_of_annotators_and_by_samples_are_probabilities(name, dims):
+    task = make_task(dims, classes=3, annotators=4)
+    method, batch = make_method(task, tiny_config(name)).eval(), make_batch(task, SHAPES[dims])
+    found = method.predict(batch.image)
+    assert (found.annotator_probabilities is not None, found.samples is not None) == (
+        method.per_annotator, method.samples,
+    )  # fmt: skip
+    for values, count in ((found.annotator_probabilities, 4), (found.samples, None)):
+        if values is not None:
+            assert values.shape == (2, count or values.shape[1], 3, *SHAPES[dims]) and values.shape[1] > 1
+            assert_same(values.sum(2), torch.ones_like(values[:, :, 0]), **REORDERED)
 
 
 def trained(task, name, dims):

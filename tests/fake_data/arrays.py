@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from umanet.config import BackboneOptions, RunConfig, UmaNetOptions
+from umanet.config import BackboneOptions, EnsembleOptions, RunConfig, UmaNetOptions
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.methods import Method, build_method
 from umanet.types import Batch, Case, Geometry, Sample, Task
@@ -28,6 +28,7 @@ def tiny_config(method: str = "uma-net", *, channels: tuple[int, ...] = (4, 8), 
     return RunConfig(
         method=method,  # type: ignore[arg-type]
         backbone=BackboneOptions(channels=channels, features=4),
+        ensemble=EnsembleOptions(members=2),
         uma_net=UmaNetOptions(**{"width": 4, "margin": 1, "memory": 64, **uma_net}),
     )
 

@@ -29,6 +29,11 @@ class Predict:
     """A new folder for what is predicted."""
     split: str | None = None
     """Only the cases of this split of the data set."""
+    annotators: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also what each annotator would draw, where the method says it: annotators/NAME."""
+    samples: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also label maps drawn from the prediction, where the method draws some: samples/01 and so on; `evaluate` then
+    scores their diversity."""
     also: tuple[AlsoFormat, ...] = ()
     """Further copies: label maps as nrrd or mha, DICOM segmentations (of DICOM images), outlines of pictures as geojson
     (QuPath) or coco, a bids derivative."""
@@ -45,7 +50,10 @@ class Predict:
         cases, samples = self._samples(model)
         also = Copies(self.also, cases, model)
         with progress("Predicting") as report:
-            predict(model, samples, self.output, total=len(cases), split=self.split, also=also, progress=report)
+            predict(
+                model, samples, self.output, total=len(cases), split=self.split, annotators=self.annotators,
+                samples=self.samples, also=also, progress=report,
+            )  # fmt: skip
         copies = f", and copies as {', '.join(self.also)}," if self.also else ""
         say(f"Labels, probabilities and entropy of {counted(len(cases), 'case')}{copies} in {self.output}.")
         if self._dataset:

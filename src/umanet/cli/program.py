@@ -11,6 +11,7 @@ import tyro
 
 from umanet.cli.agreement import Agreement
 from umanet.cli.annotate import Annotate
+from umanet.cli.benchmark import Benchmark
 from umanet.cli.check import Check
 from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
@@ -19,6 +20,7 @@ from umanet.cli.export_dataset import ExportDataset
 from umanet.cli.fuse import Fuse
 from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
+from umanet.cli.methods import Methods
 from umanet.cli.parsing import parse
 from umanet.cli.predict import Predict
 from umanet.cli.report import Report
@@ -42,12 +44,14 @@ Commands = (
     | Annotated[Agreement, tyro.conf.subcommand("agreement")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[ExportDataset, tyro.conf.subcommand("export-dataset")]
+    | Annotated[Methods, tyro.conf.subcommand("methods")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
 )
 
 

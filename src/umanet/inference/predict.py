@@ -20,7 +20,7 @@ from umanet.errors import DatasetError, TaskError, counted
 from umanet.inference.also.copies import Copies
 from umanet.inference.image_files import find_images
 from umanet.inference.model_file import Model, check_task
-from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest
+from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest, write_parts
 from umanet.inference.tiles import run_in_tiles
 from umanet.types import Case, Prediction, Sample
 
@@ -30,11 +30,17 @@ Progress = Callable[[int, int], None]
 
 def predict_case(model: Model, sample: Sample) -> Prediction:
     """Class probabilities of one image on its own grid (not the working grid)."""
-    return Prediction(torch.stack(list(_maps(model, sample)))[None])
+    (maps,) = _maps(model, sample)
+    return Prediction(torch.stack(list(maps))[None])
 
 
-def _maps(model: Model, sample: Sample) -> Iterator[Float[Tensor, "*spatial"]]:
-    """Class after class: on the working grid all are in memory, on the image's own, which may be finer, one is."""
+def _maps(
+    model: Model, sample: Sample, *, annotators: bool = False, samples: bool = False
+) -> list[Iterator[Float[Tensor, "*spatial"]]]:
+    """Of the prediction, then of each annotator, then of each sample, as asked for: class after class.
+
+    On the working grid all are in memory, on the image's own, which may be finer, one is.
+    """
     if len(sample.image) != len(model.task.channels):
         raise TaskError(
             f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
@@ -43,9 +49,19 @@ def _maps(model: Model, sample: Sample) -> Iterator[Float[Tensor, "*spatial"]]:
     image = prepare_image(sample, model.config.data)[None]
     patch = model.config.data.patch or tuple(image.shape[2:])
     precision = model.config.trainer.precision
-    working = run_in_tiles(lambda tile: model.method.predict(tile).probabilities, image, patch, model.device, precision)
-    for one in working[0]:
-        yield resample(one[None], sample.geometry.shape, "linear")[0]
+
+    def network(tile: Tensor) -> Tensor:
+        found = model.method.predict(tile)
+        parts = [found.probabilities[:, None]]
+        parts += [found.annotator_probabilities] if annotators and found.annotator_probabilities is not None else []
+        parts += [found.samples] if samples and found.samples is not None else []
+        return torch.cat(parts, 1).flatten(1, 2)
+
+    working = run_in_tiles(network, image, patch, model.device, precision)[0]
+    shape = sample.geometry.shape
+    return [
+        (resample(one[None], shape, "linear")[0] for one in classes) for classes in working.split(len(model.classes))
+    ]
 
 
 def predict(
@@ -55,6 +71,8 @@ def predict(
     *,
     total: int = 0,
     split: str | None = None,
+    annotators: bool = False,
+    samples: bool = False,
     also: Copies | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -66,6 +84,8 @@ def predict(
         output: A folder that does not exist yet, or is empty.
         total: How many cases there are, for ``progress``.
         split: The split that the cases are, written down for the evaluation.
+        annotators: Also write what each annotator would draw.
+        samples: Also write label maps drawn from the prediction.
         also: Further copies, in other formats.
         progress: Called after every case.
 
@@ -74,14 +94,19 @@ def predict(
 
     Raises:
         OutputError: ``output`` is in use, or cannot be written.
-        TaskError: An image is not of the kind that the model was trained on.
+        TaskError: An image is not of the kind that the model was trained on, or the method has nothing to say of
+            annotators, or no samples.
     """
+    _check_asked(model, annotators=annotators, samples=samples)
     made_by = {"method": model.config.method, "sha256": model.digest}
     with whole_folder(output) as place:
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
             _refuse_twice(sample.case, entries)
-            files = write_case(sample.case, _maps(model, sample), sample.geometry, model.classes, place)
+            whole, *parts = _maps(model, sample, annotators=annotators, samples=samples)
+            files = write_case(sample.case, whole, sample.geometry, model.classes, place)
+            names = model.task.annotators if annotators else ()
+            files = write_parts(sample.case, files, parts, names, sample.geometry, model.classes, place)
             entries[sample.case] = also.write(sample.case, files, sample.geometry, place) if also else files
             if progress:
                 progress(len(entries), total)
@@ -89,6 +114,17 @@ def predict(
             also.finish(place)
         write_manifest(entries, model.classes, made_by, place, split=split)
     return output / MANIFEST
+
+
+def _check_asked(model: Model, *, annotators: bool, samples: bool) -> None:
+    for asked, able, flag in (
+        (annotators, model.method.per_annotator, "--annotators"), (samples, model.method.samples, "--samples"),
+    ):  # fmt: skip
+        if asked and not able:
+            raise TaskError(
+                f"{flag} found, a method that can do that expected: {model.config.method!r} cannot. `umanet methods` "
+                "lists what each can do."
+            )
 
 
 def _refuse_twice(case: str, entries: dict[str, CaseFiles]) -> None:

@@ -25,6 +25,10 @@ class CaseFiles(TypedDict):
     labels: str
     probabilities: dict[str, str]
     entropy: str
+    annotators: NotRequired[dict[str, str]]
+    """Annotator to label map."""
+    samples: NotRequired[list[str]]
+    """Label maps that were drawn."""
     also: NotRequired[dict[str, str]]
     """Format to file, of further copies."""
 
@@ -61,6 +65,38 @@ def write_case(
     write_labels(folder / files["labels"], labels.numpy(), geometry, classes, ignore=ignore)
     write_map(folder / files["entropy"], doubt.div_(math.log(len(classes))).clamp_(0, 1).numpy(), geometry)
     return files
+
+
+def write_parts(
+    case: str,
+    files: CaseFiles,
+    parts: Iterable[Iterable[Float[Tensor, "*spatial"]]],
+    annotators: Sequence[str],
+    geometry: Geometry,
+    classes: Sequence[ClassDefinition],
+    folder: Path,
+) -> CaseFiles:
+    """Write a label map of each annotator, and of each sample behind them: ``samples/01/CASE`` and so on.
+
+    Returns:
+        ``files`` with them.
+    """
+    name, said, drawn = file_name(case, geometry), {}, []
+    for number, probabilities in enumerate(parts):
+        who = annotators[number] if number < len(annotators) else None
+        target = f"annotators/{who}/{name}" if who else f"samples/{number - len(annotators) + 1:02}/{name}"
+        highest, labels = torch.zeros(geometry.shape), torch.zeros(geometry.shape, dtype=torch.uint8)
+        for k, values in enumerate(probabilities):
+            labels[values > highest] = k
+            torch.maximum(highest, values, out=highest)
+        write_labels(folder / target, labels.numpy(), geometry, classes)
+        if who:
+            said[who] = target
+        else:
+            drawn.append(target)
+    if said:
+        files = {**files, "annotators": said}
+    return {**files, "samples": drawn} if drawn else files
 
 
 def write_manifest(

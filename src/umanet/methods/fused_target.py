@@ -17,42 +17,58 @@ from umanet.models import Backbone, Predictor
 from umanet.types import Batch, Case, Prediction, Sample, Task
 
 
-@final
-class FusedTarget(Method):
-    """Backbone and primary predictor, taught with a fused target: any of ``FUSIONS``, or the truth (upper bound)."""
+class Fuser:
+    """The fusion that a configuration names, of one sample.
 
-    def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
-        self.backbone = Backbone(task, config.backbone)
-        self.primary = Predictor(task, config.backbone.features)
-        self.fusion, self.num_classes, self.seed = config.method, task.num_classes, config.seed
-        self.drawn = task.drawn
-        self.target_depends_on_epoch = config.method == "random"
+    Args:
+        name: A key of ``FUSIONS``.
+        task: Whose annotators.
+        config: How.
+    """
+
+    def __init__(self, name: str, task: Task, config: RunConfig):
+        self.name, self.num_classes, self.drawn, self.seed = name, task.num_classes, task.drawn, config.seed
         self.annotator: str | None = None
-        given = {"ties": config.fusion.ties} if config.method == "majority" else {}
-        if config.method == "single":
+        given = {"ties": config.fusion.ties} if name == "majority" else {}
+        if name == "single":
             self.annotator = config.fusion.annotator or task.annotators[0]
             given = {"annotator": self.annotator}
-        self.options = {} if config.method == "truth" else fusion_options(config.method, given, task.annotators)
+        self.options = fusion_options(name, given, task.annotators)
 
-    def trains_on(self, case: Case) -> bool:
-        if self.fusion == "truth":
-            return case.truth is not None
-        return bool(case.annotations) if self.annotator is None else self.annotator in case.annotations
-
-    def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
-        if self.fusion == "truth":
-            assert sample.truth is not None  # trains_on
-            classes = torch.arange(self.num_classes).view(-1, *[1] * sample.truth.ndim)
-            return (sample.truth == classes).float()  # zero for all classes where it is unknown
-        fuse = FUSIONS[self.fusion]
-        if self.target_depends_on_epoch:
+    def __call__(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
+        fuse = FUSIONS[self.name]
+        if self.name == "random":
             fuse = partial(fuse, seed=self.seed, epoch=epoch, case=sample.case)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OneClassWarning)  # legal, and in training noise
             given = (sample.annotations.numpy(), sample.present.numpy(), self.num_classes)
             fused, _ = fuse(*given, drawn=self.drawn, **self.options)
         return torch.from_numpy(fused)
+
+
+@final
+class FusedTarget(Method):
+    """Backbone and primary predictor, taught with a fused target: any of ``FUSIONS``, or the truth (upper bound)."""
+
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__(task, config)
+        self.backbone = Backbone(task, config.backbone)
+        self.primary = Predictor(task, config.backbone.features)
+        self.num_classes = task.num_classes
+        self.fuse = None if config.method == "truth" else Fuser(config.method, task, config)
+        self.target_depends_on_epoch = config.method == "random"
+
+    def trains_on(self, case: Case) -> bool:
+        if self.fuse is None:
+            return case.truth is not None
+        return bool(case.annotations) if self.fuse.annotator is None else self.fuse.annotator in case.annotations
+
+    def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
+        if self.fuse is not None:
+            return self.fuse(sample, epoch)
+        assert sample.truth is not None  # trains_on
+        classes = torch.arange(self.num_classes).view(-1, *[1] * sample.truth.ndim)
+        return (sample.truth == classes).float()  # zero for all classes where it is unknown
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
         assert batch.target is not None  # the data set calls target()

@@ -6,17 +6,30 @@ from typing import ClassVar, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
-from umanet.types import AnnotationGrades, Batch, Case, Prediction, Sample
+from umanet.config import RunConfig
+from umanet.errors import TaskError
+from umanet.types import AnnotationGrades, Batch, Case, Prediction, Sample, Task
 
 
 class Method(nn.Module, ABC):
     """A network and the way it learns from several annotations. Subclasses are final.
 
-    A method knows nothing of training, files or progress bars. It is built as ``METHODS[name](task, config)``.
+    A method knows nothing of training, files or progress bars. It is built as ``METHODS[name](task, config)``. The
+    docstring of its module names the paper under ``Reference:``.
     """
 
     deployed: ClassVar[tuple[str, ...]] = ("backbone", "primary")
     """The submodules that a released model keeps; ``predict`` needs no others."""
+
+    per_annotator: ClassVar[bool] = False
+    """Whether ``predict`` says what each annotator would draw."""
+    samples: ClassVar[bool] = False
+    """Whether ``predict`` draws samples."""
+    needs_identity: ClassVar[bool] = False
+    """Whether it learns the style of annotators, so that ``annotator1`` must be one and the same in all cases."""
+
+    def __init__(self, task: Task, config: RunConfig):
+        super().__init__()
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
@@ -40,6 +53,19 @@ class Method(nn.Module, ABC):
     def monitor(self) -> dict[str, float]:
         """What a person who watches the training wants to see besides the losses."""
         return {}
+
+
+def require_identified(task: Task, method: str) -> None:
+    """Refuse annotators who are not one person each.
+
+    Raises:
+        TaskError: They are anonymous.
+    """
+    if not task.annotators_are_identified:
+        raise TaskError(
+            f"Anonymous annotators found, identified ones expected by {method!r}: it learns how each annotator draws, "
+            f"and {task.annotators[0]!r} is not one person across cases. Choose another --method: `umanet methods`."
+        )
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import HALF, leave_one_out_agreement, segmentation_loss, uncertainty_loss
+from umanet.losses import HALF, leave_one_out_agreement, segmentation_loss, uncertainty_loss, weighted_consensus
 from umanet.methods.method import Method
 from umanet.models import (
     AnnotationUncertainty,
@@ -53,7 +53,7 @@ class UMANet(Method):
     low_share: Float[Tensor, ""]
 
     def __init__(self, task: Task, config: RunConfig):
-        super().__init__()
+        super().__init__(task, config)
         self.options, features = config.uma_net, config.backbone.features
         self.annotators, self.drawn = task.annotators, task.drawn
         self.identified = task.annotators_are_identified
@@ -120,7 +120,7 @@ class UMANet(Method):
         quality = annotation_quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
-        consensus = _consensus(annotations, weights, network, probabilities, self.drawn)
+        consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
         of_image = quality.nanmean(1)
         return AnnotationGrades(
             uncertainty * shown,
@@ -222,7 +222,7 @@ class UMANet(Method):
         """
         chosen = _over_space(teachers > 0, weights)
         nobody = torch.zeros_like(logits)
-        target = _consensus(batch.annotations, weights * chosen, nobody, probabilities, self.drawn)
+        target = weighted_consensus(batch.annotations, weights * chosen, nobody, probabilities, self.drawn)
         if self.options.target == "hard":
             unknown = target.sum(1, keepdim=True) < HALF
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
@@ -261,43 +261,6 @@ class UMANet(Method):
             (uncertainty * inside).sum(over_images_and_space),
             inside.sum(over_images_and_space).float(),
         )
-
-
-def _consensus(
-    annotations: Integer[Tensor, "B R *spatial"],
-    weights: Float[Tensor, "B R *spatial"],
-    network: Float[Tensor, "B K *spatial"],
-    probabilities: Float[Tensor, "B K *spatial"],
-    drawn: tuple[tuple[int, ...], ...],
-) -> Float[Tensor, "B K *spatial"]:
-    """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes.
-
-    Weights must be zero for ``IGNORE``. A rest vote is spread over its set as the definite votes there are; where these
-    have none in it, in proportion to the probabilities, over the classes in most of the voxel's rest sets.
-    """
-    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
-    rest = rest_votes(annotations, drawn, network.shape[1])
-    if not rest:
-        votes = network.scatter_add(1, labels, weights)
-        return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
-    definite = weights.clone()
-    for r, (where, _) in rest.items():
-        definite[:, r].masked_fill_(where, 0)
-    said = torch.zeros_like(network).scatter_add(1, labels, definite)
-    left = {r: (weights[:, r] * where)[:, None] for r, (where, _) in rest.items()}
-    sets = {r: possible.view(1, -1, *[1] * (network.ndim - 2)) for r, (_, possible) in rest.items()}
-    number = torch.zeros_like(network)
-    for r, weight in left.items():
-        number += (weight > 0) * sets[r]
-    votes = network + said
-    for r, weight in left.items():
-        inside = said * sets[r]
-        total = inside.sum(1, keepdim=True)
-        most = sets[r] & (number == (number * sets[r]).amax(1, keepdim=True))
-        guess = probabilities.clamp_min(1e-6) * most
-        share = torch.where(total > 0, inside / total.clamp_min(1e-12), guess / guess.sum(1, keepdim=True))
-        votes += weight * share
-    return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def _speaks(annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]) -> Bool[Tensor, "B R *any"]:

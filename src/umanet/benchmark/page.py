@@ -1,0 +1,213 @@
+"""The results of a suite as a table of rows, and as a page: means, differences to the best fusion, ranks, cost."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umanet.benchmark.row import Row
+from umanet.benchmark.suite import Suite
+from umanet.data.files import replace_file
+from umanet.data.result_files import to_csv
+from umanet.evaluation.comparison import holm
+from umanet.evaluation.protocol import METRICS
+from umanet.fusion import FUSIONS
+from umanet.metrics.interval import bootstrap_interval, paired_difference
+
+TRUTH = "truth"
+GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "annotations", "poor_annotations")
+"""As ``grades_against_truth`` has them."""
+Results = Sequence[tuple[Row, dict[str, Any]]]
+Place = tuple[str, str]
+"""Data and scenario."""
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Of one contestant in one place: a value per seed, fold and case, of whichever patient."""
+
+    values: dict[tuple[int, int, str], float]
+    patients: dict[tuple[int, int, str], str]
+
+    def interval(self) -> tuple[float, float, float]:
+        keys = sorted(self.values)
+        values = [self.values[k] for k in keys]
+        return float(np.mean(values)), *bootstrap_interval(values, [self.patients[k] for k in keys], seed=0)
+
+
+def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
+    """Write ``results.csv`` (a row per row), ``results.md`` and ``ranks.png``; returns the page."""
+    replace_file(output / "results.csv", to_csv(_flat(suite, results)))
+    replace_file(output / "results.md", page(suite, results, command).encode())
+    return output / "results.md"
+
+
+def page(suite: Suite, results: Results, command: str) -> str:
+    """The page in Markdown."""
+    lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else []), f"Command: `{command}`.", ""]
+    lines += [
+        f"Seeds {', '.join(map(str, suite.seeds))}; budget and search alike for all: "
+        f"`{json.dumps(suite.config)}`, learning rates {', '.join(map(str, suite.learning_rates)) or 'as configured'}.",
+        "Means over test cases, seeds and folds, with 95 % intervals over patients. Difference: to the fused baseline",
+        "with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, after Holm.",
+        "",
+    ]
+    for place in _places(results):
+        lines += _section(suite, results, place)
+    lines += _rank_section(suite, results)
+    lines += _left_out(results)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(suite: Suite, results: Results, place: Place) -> list[str]:
+    data = next(one for one in suite.data if one.name == place[0])
+    own = [(row, result) for row, result in results if (row.data, row.scenario) == place and result["status"] == "done"]
+    if not own:
+        return []
+    first, *others = data.metrics
+    scores = {metric: _by_contestant(own, metric) for metric in data.metrics}
+    baseline = _best_fusion(scores[first], own, METRICS[first].better)
+    differences = _differences(scores[first], baseline)
+    rows = []
+    for name, one in scores[first].items():
+        cells = [_show(*one.interval()), differences.get(name, "")]
+        cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
+        rows.append([name, *cells, *_cost([result for row, result in own if row.contestant == name])])
+    heads = ["method", f"{first} {_arrow(first)}", f"minus {baseline}", *(f"{m} {_arrow(m)}" for m in others)]
+    return [f"## {place[0]}, {place[1]}", "", *_table([*heads, "train (s)", "memory (MiB)"], rows), ""]
+
+
+def _differences(scores: dict[str, _Scores], baseline: str | None) -> dict[str, str]:
+    if baseline is None:
+        return {}
+    found = {}
+    base = scores[baseline]
+    for name, one in scores.items():
+        keys = sorted(set(one.values) & set(base.values))
+        if name != baseline and keys:
+            patients = [base.patients[k] for k in keys]
+            found[name] = paired_difference([one.values[k] for k in keys], [base.values[k] for k in keys], patients, 0)
+    adjusted = holm([None if np.isnan(one.p_value) else one.p_value for one in found.values()])
+    return {
+        name: f"{_show(100 * one.mean, 100 * one.low, 100 * one.high, 2)}{'' if p is None else f', p {p:.2g}'}"
+        for (name, one), p in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def _best_fusion(scores: dict[str, _Scores], own: Results, better: str) -> str | None:
+    fused = {row.contestant for row, _ in own if row.method in FUSIONS}
+    sign = -1 if better == "lower" else 1
+    means = {name: sign * one.interval()[0] for name, one in scores.items() if name in fused}
+    return max(means, key=lambda name: means[name]) if means else None
+
+
+def mean_ranks(suite: Suite, results: Results) -> dict[str, list[float]]:
+    """Ranks of the contestants, 1 the best, in every place, seed and fold where all applicable ones are done.
+
+    The truth is no contestant. Ties share the mean of their ranks.
+    """
+    ranks: dict[str, list[float]] = defaultdict(list)
+    for data in suite.data:
+        sign = 1 if METRICS[data.metrics[0]].better == "lower" else -1
+        groups: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
+        for row, result in results:
+            if row.data == data.name and result["status"] == "done" and row.method != TRUTH:
+                mean = np.mean([value for _, _, value in _values(result, data.metrics[0])])
+                groups[row.scenario, row.seed, row.fold][row.contestant] = sign * float(mean)
+        for group in groups.values():
+            for name, value in group.items():
+                below = sum(other < value for other in group.values())
+                alike = sum(other == value for other in group.values())
+                ranks[name].append(below + (alike + 1) / 2)
+    return dict(ranks)
+
+
+def _rank_section(suite: Suite, results: Results) -> list[str]:
+    ranks = mean_ranks(suite, results)
+    if len(ranks) < 2:
+        return []
+    rows = [[name, f"{np.mean(own):.2f}", str(len(own))] for name, own in ranks.items()]
+    rows.sort(key=lambda cells: float(cells[1]))
+    return ["## Mean ranks", "", "Over data, scenarios, seeds and folds; 1 is best.", "",
+            *_table(["method", "mean rank", "comparisons"], rows), ""]  # fmt: skip
+
+
+def _left_out(results: Results) -> list[str]:
+    missing = [(row, result) for row, result in results if result["status"] != "done"]
+    if not missing:
+        return []
+    why: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row, result in missing:
+        why[row.contestant, result["status"], result["why"]].append(f"{row.data} {row.scenario} seed {row.seed}")
+    rows = [[name, status, ", ".join(dict.fromkeys(where)), reason] for (name, status, reason), where in why.items()]
+    return ["## Without a result", "", *_table(["method", "status", "where", "why"], rows), ""]
+
+
+def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
+    metrics = list(dict.fromkeys(metric for data in suite.data for metric in data.metrics))
+    rows = []
+    for row, result in results:
+        done = result["status"] == "done"
+        rows.append(
+            {
+                "data": row.data, "scenario": row.scenario, "method": row.contestant, "seed": row.seed,
+                "fold": row.fold, "status": result["status"], "why": result.get("why", ""),
+                "learning_rate": row.learning_rate,
+                **{metric: _mean(result, metric) if done else None for metric in metrics},
+                "validation": result.get("validation"),
+                "train_seconds": result["seconds"]["train"] if done else None,
+                "predict_seconds": result["seconds"]["predict"] if done else None,
+                "memory_mib": result.get("memory_mib"),
+                **{f"grading_{key}": result.get("grading", {}).get(key) for key in GRADES},
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _values(result: dict[str, Any], metric: str) -> list[tuple[str, str, float]]:
+    """Case, patient and value; of several classes their mean."""
+    rows = result["cases"]
+    several = any(row["class"] == "(mean)" for row in rows)
+    chosen = [row for row in rows if row["class"] == "(mean)" or not several]
+    return [(row["case"], row["patient"], row[metric]) for row in chosen if row.get(metric) is not None]
+
+
+def _mean(result: dict[str, Any], metric: str) -> float | None:
+    values = [value for _, _, value in _values(result, metric)]
+    return float(np.mean(values)) if values else None
+
+
+def _by_contestant(own: Results, metric: str) -> dict[str, _Scores]:
+    found: dict[str, _Scores] = {}
+    for row, result in own:
+        scores = found.setdefault(row.contestant, _Scores({}, {}))
+        for case, patient, value in _values(result, metric):
+            scores.values[row.seed, row.fold, case] = value
+            scores.patients[row.seed, row.fold, case] = patient
+    return {name: scores for name, scores in found.items() if scores.values}
+
+
+def _cost(results: Iterable[dict[str, Any]]) -> list[str]:
+    results = list(results)
+    seconds = np.median([result["seconds"]["train"] for result in results])
+    return [f"{seconds:.0f}", f"{max(result['memory_mib'] for result in results):.0f}"]
+
+
+def _places(results: Results) -> list[Place]:
+    return list(dict.fromkeys((row.data, row.scenario) for row, _ in results))
+
+
+def _arrow(metric: str) -> str:
+    return "↓" if METRICS[metric].better == "lower" else "↑"
+
+
+def _show(mean: float, low: float, high: float, digits: int = 3) -> str:
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in [list(header), ["---"] * len(header), *rows]]

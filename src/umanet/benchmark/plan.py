@@ -1,0 +1,115 @@
+"""A suite as rows, and the data sets that they need."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umanet.benchmark.row import Row
+from umanet.benchmark.suite import GIVEN, Data, Suite, Variant
+from umanet.config import merge
+from umanet.data.index import DatasetIndex, read_index, write_index
+from umanet.data.splits import split_by_patient
+from umanet.errors import ConfigError
+from umanet.simulation.simulate import simulate
+
+TRAIN, VALIDATION = 0.85, 0.15
+"""Shares of the patients who are not tested, in cross-validation."""
+
+
+def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | None = None) -> list[Row]:
+    """All rows, in the order of data, scenario, seed, fold and contestant.
+
+    Args:
+        suite: What is compared.
+        output: Where ``prepare_data`` has put the data sets.
+        rates: Learning rate by data, scenario and contestant. None: the configuration's.
+    """
+    rows = []
+    for data in suite.data:
+        for scenario in data.scenarios or (GIVEN,):
+            for seed in suite.seeds:
+                for fold in range(max(1, data.folds)):
+                    for contestant in suite.contestants:
+                        rate = (rates or {}).get((data.name, scenario, contestant.name))
+                        where = dataset_path(output, data, scenario, seed, fold)
+                        rows.append(_row(suite, data, contestant, scenario, seed, fold, where, rate))
+    return rows
+
+
+def search_rows(suite: Suite, output: Path) -> list[Row]:
+    """A row per learning rate, with the first seed and fold."""
+    first = [row for row in plan_rows(suite, output) if row.seed == suite.seeds[0] and row.fold == 0]
+    return [replace(row, learning_rate=rate) for row in first for rate in suite.learning_rates]
+
+
+def _row(
+    suite: Suite, data: Data, contestant: Variant, scenario: str, seed: int, fold: int, where: Path, rate: float | None
+) -> Row:
+    config: dict[str, Any] = merge(merge(suite.config, data.config), contestant.config)
+    return Row(
+        data.name, scenario, contestant.name, contestant.method, seed, fold, str(where), config, data.against, rate
+    )  # fmt: skip
+
+
+def dataset_path(output: Path, data: Data, scenario: str, seed: int, fold: int) -> Path:
+    name = f"{scenario}_seed{seed}" if data.scenarios else f"seed{seed}_fold{fold}" if data.folds else GIVEN
+    return output / "data" / data.name / name / "dataset.json"
+
+
+def prepare_data(suite: Suite, root: Path, output: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Simulate annotators, and split by patient, where that has not been done yet.
+
+    Raises:
+        ConfigError: A path of the suite is not there.
+        UmanetError: As ``simulate`` and ``read_index``.
+    """
+    todo = list(_wanted(suite, output))
+    for number, (data, scenario, seed, fold, path) in enumerate(todo, start=1):
+        if not path.exists():
+            _prepare(data, scenario, seed, fold, root, path)
+        if progress:
+            progress(number, len(todo))
+
+
+def _wanted(suite: Suite, output: Path) -> Iterator[tuple[Data, str, int, int, Path]]:
+    for data in suite.data:
+        for scenario in data.scenarios or (GIVEN,):
+            for seed in suite.seeds:
+                for fold in range(max(1, data.folds)):
+                    yield data, scenario, seed, fold, dataset_path(output, data, scenario, seed, fold)
+
+
+def _prepare(data: Data, scenario: str, seed: int, fold: int, root: Path, path: Path) -> None:
+    if data.dataset is None:
+        assert data.images is not None and data.truth is not None  # of the suite
+        images, truth = (_there(root / one, data) for one in (data.images, data.truth))
+        pattern = data.patient_pattern
+        simulate(images, truth, scenario, seed, path.parent, fractions=data.cases, patient_pattern=pattern)
+        return
+    index = read_index(_there(root / data.dataset, data))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_index(fold_of(index, data.folds, fold, seed) if data.folds else index, path)
+
+
+def _there(path: Path, data: Data) -> Path:
+    if not path.exists():
+        raise ConfigError(f"Nothing found at {path}, the data of {data.name!r} expected. Check the suite and --root.")
+    return path
+
+
+def fold_of(index: DatasetIndex, folds: int, fold: int, seed: int) -> DatasetIndex:
+    """The data set with the patients of one fold as the test split, and the others split into train and validation.
+
+    Raises:
+        DatasetError: Too few patients.
+    """
+    order = sorted({case.patient or case.id for case in index.cases})
+    tested = set(np.random.default_rng(seed).permutation(order)[fold::folds])
+    others = [case for case in index.cases if (case.patient or case.id) not in tested]
+    drawn = split_by_patient(others, {"train": TRAIN, "validation": VALIDATION}, seed)
+    split_of = {case.id: case.split for case in drawn}
+    cases = tuple(replace(case, split=split_of.get(case.id, "test")) for case in index.cases)
+    return index.model_copy(update={"cases": cases})

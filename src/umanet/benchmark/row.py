@@ -1,0 +1,144 @@
+"""One row: train a method, predict the test cases, score and grade. Runs in a process of its own.
+
+``python -m umanet.benchmark.row FOLDER`` does the row that ``FOLDER/row.json`` describes, and writes
+``FOLDER/result.json``.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROW, RESULT = "row.json", "result.json"
+MIB = 1024
+"""``ru_maxrss`` is in KiB."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row is.
+
+    Attributes:
+        data: Name in the suite.
+        scenario: Of simulated annotators, or ``given``.
+        contestant: Method or variant.
+        method: That the contestant is.
+        seed: Of annotators, splits and training.
+        fold: Which fold is tested; 0 where there are none.
+        dataset: The ``dataset.json``.
+        config: All that is set.
+        against: What test cases are scored against.
+        learning_rate: None: that of the configuration.
+    """
+
+    data: str
+    scenario: str
+    contestant: str
+    method: str
+    seed: int
+    fold: int
+    dataset: str
+    config: Mapping[str, Any]
+    against: str
+    learning_rate: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Its folder."""
+        rate = "" if self.learning_rate is None else f"_lr{self.learning_rate:g}"
+        return f"{self.data}/{self.scenario}/{self.contestant}/seed{self.seed}_fold{self.fold}{rate}"
+
+    def write(self, folder: Path) -> None:
+        from umanet.data.files import replace_file
+
+        replace_file(folder / ROW, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+
+def do_row(folder: Path) -> dict[str, Any]:
+    """Do the row in ``folder``; a run that was stopped goes on."""
+    from umanet.config import build_config
+    from umanet.data.index import read_index
+    from umanet.errors import TaskError
+    from umanet.evaluation import evaluate
+    from umanet.inference.model_file import load_model
+    from umanet.inference.predict import predict, samples_of_index
+    from umanet.methods import METHODS, build_method
+    from umanet.training import train
+
+    row = Row(**json.loads((folder / ROW).read_text()))
+    index = read_index(Path(row.dataset))
+    values = {**row.config, "method": row.method, "seed": row.seed}
+    if row.learning_rate is not None:
+        values["trainer"] = {**values.get("trainer", {}), "learning_rate": row.learning_rate}
+    config = build_config(values, index.spatial_dims)
+    try:
+        build_method(index.task, config)
+    except TaskError as error:
+        return {"status": "not applicable", "why": str(error)}
+    seconds = {}
+    started = time.monotonic()
+    train(config, index, folder / "run", resume="auto")
+    seconds["train"] = time.monotonic() - started
+    model = load_model(folder / "run")
+    cases, samples = samples_of_index(model, index, "test")
+    predictions = folder / "predictions"
+    started = time.monotonic()
+    if not (predictions / "predictions.json").exists():
+        predict(model, samples, predictions, total=len(cases), split="test", samples=METHODS[row.method].samples)
+    seconds["predict"] = time.monotonic() - started
+    scored = evaluate(predictions, index, split="test", against=row.against)  # type: ignore[arg-type]  # of the suite
+    found = {
+        "status": "done",
+        "seconds": seconds,
+        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB,
+        "validation": _validation(folder / "run"),
+        "summary": scored.summary,
+        "cases": scored.cases,
+    }
+    graded = _grading(folder / "run", index)
+    return {**found, "grading": graded} if graded else found
+
+
+def _validation(run: Path) -> float | None:
+    import csv
+
+    from umanet.training.metrics_file import METRICS
+    from umanet.training.module import VALIDATION_METRIC
+
+    with (run / METRICS).open(encoding="utf-8", newline="") as file:
+        found = [float(row[VALIDATION_METRIC]) for row in csv.DictReader(file) if row.get(VALIDATION_METRIC)]
+    return found[-1] if found else None
+
+
+def _grading(run: Path, index: Any) -> dict[str, float] | None:
+    """How well uncertainty, quality and consensus of the training annotations agree with the truth, if it is known."""
+    from umanet.inference.model_file import can_grade
+
+    if not can_grade(run) or any(case.truth is None for case in index.select("train")):
+        return None
+    from umanet.benchmark.grades import grades_against_truth
+
+    return grades_against_truth(run, index)
+
+
+def main(folder: Path) -> None:
+    """Write the result of the row, whatever it is; only a crash of the process writes none."""
+    import traceback
+
+    from umanet.data.files import replace_file
+
+    try:
+        found = do_row(folder)
+    except MemoryError:
+        found = {"status": "failed", "why": "Out of memory."}
+    except Exception as error:
+        found = {"status": "failed", "why": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    replace_file(folder / RESULT, (json.dumps(found) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

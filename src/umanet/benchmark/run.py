@@ -1,0 +1,159 @@
+"""Does the rows of a suite that are not done yet, each in a process of its own: a crash loses one row."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
+from umanet.benchmark.row import RESULT, Row
+from umanet.benchmark.suite import Suite
+from umanet.data.files import replace_file
+from umanet.errors import ConfigError
+
+ROWS, STATE = "rows", "suite.json"
+CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "methods", "metrics", "models", "simulation",
+        "training", "benchmark/row.py", "benchmark/grades.py", "config.py", "consensus.py", "grading.py", "losses.py",
+        "method_options.py", "types.py")  # fmt: skip
+"""What results depend on, in the package: pages and command line may change between two rows, this may not."""
+Progress = Callable[[int, int, str], None]
+
+
+def run_suite(
+    suite: Suite, root: Path, output: Path, *, processes: int = 1, retry: bool = False, progress: Progress | None = None
+) -> list[tuple[Row, dict[str, Any]]]:
+    """Do what is not done yet; start again to go on.
+
+    Args:
+        suite: What is compared.
+        root: The folder that its paths are relative to.
+        output: Data sets, rows and what they share.
+        processes: Rows at a time, one thread each.
+        retry: Also those that failed or took too long.
+        progress: Called after every row with the numbers of done and of all rows, and the row.
+
+    Returns:
+        The rows of the comparison with their results, those that failed or are not applicable included.
+
+    Raises:
+        ConfigError: The output holds results of another suite or of other code, or a path is not there.
+    """
+    require_same(suite, output)
+    prepare_data(suite, root, output)
+    searched = search_rows(suite, output)
+    tried = _do(searched, output, suite, processes, progress, retry=retry)
+    rates = _best_rates(tried)
+    done = _do(plan_rows(suite, output, rates), output, suite, processes, progress, retry=retry)
+    replace_file(output / "learning_rates.json", _json([{"row": list(key), "rate": r} for key, r in rates.items()]))
+    return done
+
+
+def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
+    """The rows that have a result, as they are.
+
+    Raises:
+        ConfigError: As ``require_same``.
+    """
+    require_same(suite, output)
+    tried = _present(search_rows(suite, output), output)
+    return _present(plan_rows(suite, output, _best_rates(tried)), output)
+
+
+def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
+    paths = ((row, output / ROWS / row.key / RESULT) for row in rows)
+    return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
+
+
+def require_same(suite: Suite, output: Path) -> None:
+    """Refuse results of another suite or other code; write down both where there are none.
+
+    A suite may grow: further seeds, methods, variants, data and time change no row that is done.
+
+    Raises:
+        ConfigError: As said.
+    """
+    path = output / STATE
+    fixed = {"config": dict(suite.config), "learning_rates": suite.learning_rates, "name": suite.name}
+    state = json.loads(_json({"code": code_digest(), **fixed}))
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = next((key for key in state if before.get(key) != state[key]), None)
+        if other is not None:
+            raise ConfigError(
+                f"Results with another {other} found in {output}, the same expected: results of two are never mixed. "
+                "Choose another --output, or go back to what made them."
+            )
+        return
+    replace_file(path, _json(state))
+
+
+def code_digest() -> str:
+    """SHA-256 of the code that results depend on."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for part in CODE:
+        for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _do(
+    rows: Sequence[Row], output: Path, suite: Suite, processes: int, progress: Progress | None, *, retry: bool
+) -> list[tuple[Row, dict[str, Any]]]:
+    found: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(processes) as pool:
+        waiting = {pool.submit(_result, row, output / ROWS / row.key, suite.minutes, retry=retry): row for row in rows}
+        for number, future in enumerate(as_completed(waiting), start=1):
+            row = waiting[future]
+            found[row.key] = future.result()
+            if progress:
+                progress(number, len(rows), f"{row.key} {found[row.key]['status']}")
+    return [(row, found[row.key]) for row in rows]
+
+
+def _result(row: Row, folder: Path, minutes: float, *, retry: bool) -> dict[str, Any]:
+    result = folder / RESULT
+    if result.exists():
+        before = json.loads(result.read_text(encoding="utf-8"))
+        if not (retry and before["status"] in ("failed", "out of time")):
+            return before
+        result.unlink()
+    row.write(folder)
+    command = [sys.executable, "-m", "umanet.benchmark.row", str(folder)]
+    try:
+        with (folder / "log.txt").open("ab") as log:
+            made = subprocess.run(
+                command, check=False, stdout=log, stderr=log, timeout=60 * minutes,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _note(result, "out of time", f"Stopped after {minutes:g} minutes.")
+    if not result.exists():
+        killed = "killed, perhaps for want of memory" if made.returncode < 0 else "it ended without a result"
+        return _note(result, "failed", f"Exit code {made.returncode}: {killed}; {folder / 'log.txt'} has what it said.")
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
+def _note(result: Path, status: str, why: str) -> dict[str, Any]:
+    found = {"status": status, "why": why}
+    replace_file(result, _json(found))
+    return found
+
+
+def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, ...], float]:
+    """By data, scenario and contestant: the rate with the highest soft Dice of the validation cases."""
+    best: dict[tuple[str, ...], tuple[float, float]] = {}
+    for row, result in tried:
+        if result["status"] == "done" and result["validation"] is not None and row.learning_rate is not None:
+            key = (row.data, row.scenario, row.contestant)
+            best[key] = max(best.get(key, (-1.0, 0.0)), (result["validation"], row.learning_rate))
+    return {key: rate for key, (_, rate) in best.items()}
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()

@@ -1,0 +1,142 @@
+"""What is compared, on which data, with which budget: ``suite.toml``."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from umanet.config import MethodName, build_config
+from umanet.errors import ConfigError, UmanetError, did_you_mean
+from umanet.evaluation.protocol import METRICS
+from umanet.method_options import Options
+from umanet.methods import METHODS
+from umanet.simulation.scenarios import SCENARIOS
+
+GIVEN = "given"
+"""In place of a scenario: the annotations are those of people."""
+
+
+class Variant(Options):
+    """A method with options of its own, as a row of its own: for ablations."""
+
+    name: str = Field(pattern=r"[\w .,+=()-]+")
+    method: MethodName = "uma-net"
+    config: Mapping[str, Any] = Field(default_factory=dict)
+    """Over that of the suite and of the data."""
+
+
+class Data(Options):
+    """One data set: a ``dataset.json``, or images with their truth, of which annotators are simulated."""
+
+    name: str = Field(pattern=r"[\w+=()-]+")
+    dataset: Path | None = None
+    images: Path | None = None
+    truth: Path | None = None
+    scenarios: tuple[str, ...] = ()
+    """Of simulated annotators."""
+    cases: Mapping[str, int] = Field(default_factory=lambda: {"train": 100, "validation": 20, "test": 50})
+    """How many are simulated per split."""
+    patient_pattern: str | None = None
+    folds: int = Field(default=0, ge=0)
+    """Of a ``dataset``: so many splits by patient, each tested once; 0: its own splits."""
+    against: Literal["truth", "annotations"] = "truth"
+    """What test cases are scored against."""
+    metrics: tuple[str, ...] = ("dice",)
+    """The first one decides."""
+    config: Mapping[str, Any] = Field(default_factory=dict)
+    """Over that of the suite: the patch, say."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Data":
+        simulated = self.images is not None and self.truth is not None and bool(self.scenarios)
+        given = self.dataset is not None
+        if given == simulated or (given and (self.images or self.truth or self.scenarios)):
+            raise ValueError(f"data {self.name!r} needs either dataset, or images, truth and scenarios")
+        if self.folds == 1 or (self.folds and not given):
+            raise ValueError(f"data {self.name!r}: folds are 0, or 2 and more, of a dataset")
+        _known("scenario", self.scenarios, SCENARIOS)
+        _known("metric", self.metrics, METRICS)
+        return self
+
+
+class Suite(Options):
+    """A benchmark. Paths are relative to a folder that is named when it is run."""
+
+    name: str
+    about: str = ""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    methods: tuple[MethodName, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    data: tuple[Data, ...] = Field(min_length=1)
+    config: Mapping[str, Any] = Field(default_factory=dict)
+    """The budget of all: preset, steps, backbone, augmentation."""
+    learning_rates: tuple[float, ...] = ()
+    """Tried for every method alike with the first seed (and fold); the best on the validation cases is taken for all.
+    None: that of the configuration."""
+    minutes: float = Field(default=60, gt=0)
+    """A row that takes longer is stopped."""
+
+    @model_validator(mode="after")
+    def _names(self) -> "Suite":
+        names = [*self.methods, *(variant.name for variant in self.variants)]
+        for what, listed in (("method or variant", names), ("data", [one.name for one in self.data])):
+            twice = next((name for name in listed if listed.count(name) > 1), None)
+            if twice:
+                raise ValueError(f"{what} {twice!r} found twice")
+        if not names:
+            raise ValueError("no method and no variant found")
+        return self
+
+    @property
+    def contestants(self) -> tuple[Variant, ...]:
+        """Methods as they are, and then the variants."""
+        return (*(Variant(name=name, method=name) for name in self.methods), *self.variants)
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and check a suite, with every configuration in it.
+
+    Raises:
+        ConfigError: Unreadable, an unknown key, method, scenario or metric, or a configuration that is none.
+    """
+    try:
+        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"No suite could be read from {path}: {error.strerror}. Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
+    except ValidationError as error:
+        raise ConfigError(" ".join(_explain(problem, path) for problem in error.errors())) from None
+    for contestant in suite.contestants:
+        for data in suite.data:
+            build_config({**suite.config, "method": contestant.method}, where=str(path))
+            build_config({**contestant.config, "method": contestant.method}, where=f"{contestant.name!r} in {path}")
+            _check_axes(data, path)
+    return suite
+
+
+def _check_axes(data: Data, path: Path) -> None:
+    patch = data.config.get("data", {}).get("patch", ())
+    try:
+        build_config(data.config, 3 if len(patch) == 3 else 2, f"data {data.name!r} in {path}")
+    except UmanetError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _known(kind: str, names: tuple[str, ...], known: Any) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{kind} {name!r} found, one of {', '.join(known)} expected.{did_you_mean(name, known)}")
+
+
+def _explain(problem: Any, path: Path) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "extra_forbidden":
+        said = "Unknown key. Known are those of docs/how-to/benchmark.md"
+    elif problem["type"] == "literal_error":
+        found = str(problem["input"])
+        said = f"{found!r} found, one of {', '.join(METHODS)} expected.{did_you_mean(found, METHODS)}".rstrip(".")
+    return f"{f'{where} in ' if where else ''}{path}: {said}. Mend the file."

@@ -1,0 +1,46 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from umanet.cli.terminal import command, progress, say
+from umanet.errors import ConfigError, counted
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Compare methods on the same data, splits, budget and metrics. Start again to go on."""
+
+    suite: tyro.conf.Positional[Path]
+    """A suite.toml."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for data sets, runs and results."""
+    root: Path | None = None
+    """Folder that the paths in the suite are relative to. Default: that of the suite."""
+    processes: int = 1
+    """Rows at a time, one thread each."""
+    retry: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Also do again what failed or took too long."""
+    page_only: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write the page of the rows that are done, and do none."""
+
+    def run(self) -> None:
+        from umanet.benchmark.page import write_results
+        from umanet.benchmark.run import done_rows, run_suite
+        from umanet.benchmark.suite import read_suite
+
+        if self.processes < 1:
+            raise ConfigError(f"--processes {self.processes} found, at least 1 expected. Mend it.")
+        suite = read_suite(self.suite)
+        root = self.suite.parent if self.root is None else self.root
+        if self.page_only:
+            results = done_rows(suite, self.output)
+        else:
+            with progress("Benchmark") as report:
+                results = run_suite(
+                    suite, root, self.output, processes=self.processes, retry=self.retry, progress=report
+                )
+        page = write_results(suite, results, self.output, command("benchmark", self.suite.name, "-o", self.output.name))
+        done = sum(result["status"] == "done" for _, result in results)
+        say(f"{counted(done, 'row')} of {len(results)} done: {page}, {self.output / 'results.csv'}.")

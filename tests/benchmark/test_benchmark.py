@@ -1,0 +1,204 @@
+"""A suite: planned, done row by row, resumed, and written as a page that says what is missing."""
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fake_data.discs import write_discs
+from umanet.__main__ import main
+from umanet.benchmark import read_suite, run
+from umanet.benchmark.page import mean_ranks, page
+from umanet.benchmark.plan import fold_of, plan_rows, search_rows
+from umanet.benchmark.row import RESULT, Row
+from umanet.data.index import write_index
+from umanet.errors import ConfigError
+
+SUITE = """
+name = "Small"
+seeds = [0, 1]
+methods = ["truth", "majority", "mean", "uma-net", "pionono"]
+learning_rates = [1e-3, 1e-2]
+minutes = 5
+
+[config]
+preset = "cpu-small"
+backbone = {{channels = [4, 8], features = 4}}
+trainer = {{max_steps = {steps}, batch_size = 2, validate_every = 2}}
+
+[[variants]]
+name = "uma-net, no QAM"
+config = {{uma_net = {{grade = "none"}}}}
+
+[[data]]
+name = "discs"
+dataset = "dataset.json"
+metrics = ["dice", "ece"]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path) -> Path:
+    index = write_discs(tmp_path, (16, 18))
+    parts = ("train", "train", "train", "validation", "test", "test")
+    cases = tuple(replace(case, split=part) for case, part in zip(index.cases, parts, strict=True))
+    anonymous = {"cases": cases, "annotators_are_identified": False}
+    write_index(index.model_copy(update=anonymous), tmp_path / "dataset.json")
+    (tmp_path / "suite.toml").write_text(SUITE.format(steps=2))
+    return tmp_path / "suite.toml"
+
+
+def benchmark(suite: Path, *words: object) -> int:
+    return main(["benchmark", str(suite), "-o", str(suite.parent / "out"), *map(str, words)])
+
+
+def rows_of(suite: Path) -> list[dict[str, str]]:
+    with (suite.parent / "out/results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
+    text = (
+        suite.read_text()
+        .replace("seeds = [0, 1]", "seeds = [0]")
+        .replace('"truth", "majority", "mean", ', '"majority", ')
+    )
+    suite.write_text(text.replace("[1e-3, 1e-2]", "[1e-2]"))
+    assert benchmark(suite, "--processes", 2) == 0
+    assert "2 rows of 3 done" not in capsys.readouterr().err
+    rows = {row["method"]: row for row in rows_of(suite)}
+    assert [rows[name]["status"] for name in ("majority", "uma-net, no QAM", "pionono")] == [
+        "done", "done", "not applicable",
+    ]  # fmt: skip
+    assert float(rows["majority"]["dice"]) >= 0 and rows["majority"]["learning_rate"] == "0.01"
+    assert float(rows["uma-net"]["grading_annotations"]) == 8
+    shown = (suite.parent / "out/results.md").read_text()
+    assert "| pionono | not applicable | discs given seed 0 | Anonymous annotators found" in shown
+    assert "minus majority" in shown and "## Mean ranks" in shown
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: pytest.fail("a row was done twice"))
+    assert benchmark(suite) == 0
+    assert benchmark(suite, "--page-only") == 0
+
+
+def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suite, monkeypatch):
+    calls = []
+
+    def do(command, *, timeout, **_):
+        folder = Path(command[-1])
+        row = json.loads((folder / "row.json").read_text())
+        calls.append(row["contestant"])
+        if row["contestant"] == "mean":
+            raise run.subprocess.TimeoutExpired(command, timeout)
+        if row["contestant"] == "truth":
+            return run.subprocess.CompletedProcess(command, -9)
+        (folder / RESULT).write_text(json.dumps(done(0.5)))
+        return run.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(run.subprocess, "run", do)
+    assert benchmark(suite) == 0
+    status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
+    assert status["mean", "1"] == ("out of time", "Stopped after 5 minutes.")
+    assert status["truth", "0"][0] == "failed" and "perhaps for want of memory" in status["truth", "0"][1]
+    assert status["majority", "0"][0] == "done"
+    calls.clear()
+    assert benchmark(suite, "--retry") == 0
+    assert set(calls) == {"mean", "truth"}
+
+
+def done(dice: float, validation: float = 0.5) -> dict[str, object]:
+    cases = [
+        {"case": f"c{n}", "patient": f"p{n}", "class": "disc", "dice": dice + n / 100, "ece": 0.1} for n in range(8)
+    ]
+    return {"status": "done", "seconds": {"train": 1.0, "predict": 1.0}, "memory_mib": 100.0,
+            "validation": validation, "summary": {}, "cases": cases}  # fmt: skip
+
+
+def test_the_learning_rate_is_that_with_the_best_validation(suite):
+    read = read_suite(suite)
+    tried = [
+        (row, done(0.9, 0.4 if (row.learning_rate == 1e-3) == (row.contestant == "mean") else 0.6))
+        for row in search_rows(read, suite.parent)
+    ]
+    rates = run._best_rates(tried)
+    assert rates["discs", "given", "mean"] == 1e-2 and rates["discs", "given", "majority"] == 1e-3
+    rows = plan_rows(read, suite.parent, rates)
+    assert {row.learning_rate for row in rows if row.contestant == "mean"} == {1e-2}
+    first = {row.key for row in search_rows(read, suite.parent)}
+    assert {row.key for row in rows if row.seed == 0} <= first  # not trained again
+
+
+def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
+    read = read_suite(suite)
+    score = {"truth": 0.9, "majority": 0.6, "mean": 0.7, "uma-net": 0.8, "uma-net, no QAM": 0.7}
+    results = [(row, done(score[row.contestant])) for row in plan_rows(read, suite.parent) if row.contestant in score]
+    shown = page(read, results, "umanet benchmark")
+    assert "minus mean" in shown
+    assert (
+        next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
+    )
+    ranks = mean_ranks(read, results)
+    assert ranks["uma-net"] == [1, 1] and ranks["mean"] == ranks["uma-net, no QAM"] == [2.5, 2.5]
+    assert ranks["majority"] == [4, 4] and "truth" not in ranks
+
+
+def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):
+    read = read_suite(suite)
+    run.require_same(read, suite.parent / "out")
+    run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), suite.parent / "out")
+    other = suite.read_text().replace("max_steps = 2", "max_steps = 3")
+    suite.write_text(other)
+    with pytest.raises(ConfigError, match="Results with another config found in"):
+        run.require_same(read_suite(suite), suite.parent / "out")
+    monkeypatch.setattr(run, "code_digest", lambda: "other")
+    with pytest.raises(ConfigError, match="Results with another code found in"):
+        run.require_same(read, suite.parent / "out")
+
+
+def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
+    index = write_discs(tmp_path, (8, 8), train=10)
+    index = index.model_copy(
+        update={"cases": tuple(replace(case, patient=f"p{n // 2}") for n, case in enumerate(index.cases))}
+    )
+    tested = [{case.patient for case in fold_of(index, 3, fold, seed=1).select("test")} for fold in range(3)]
+    assert sorted(p for fold in tested for p in fold) == sorted({case.patient for case in index.cases})
+    for fold in range(3):
+        parts = {}
+        for case in fold_of(index, 3, fold, seed=1).cases:
+            parts.setdefault(case.patient, set()).add(case.split)
+        assert all(len(found) == 1 for found in parts.values()) and len(set.union(*parts.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"mean"', '"meen"', r"'meen' found, one of uma-net, .*Did you mean 'mean'"),
+        ("minutes", "minuets", "Unknown key"),
+        ('grade = "none"', 'grad = "none"', r"uma_net.grad.*'uma-net, no QAM'"),
+        ('"dice", "ece"', '"dise"', r"metric 'dise' found.*'dice'"),
+        ('dataset = "dataset.json"', 'images = "images"', "needs either dataset, or images, truth and scenarios"),
+        (
+            'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hart"]',
+            r"scenario 'hart' found.*'hard'",
+        ),
+        ('"truth", "majority"', '"majority", "majority"', "'majority' found twice"),
+        ('"dataset.json"', '"nowhere.json"', r"Nothing found at .*nowhere.json, the data of 'discs' expected"),
+    ],
+)  # fmt: skip
+def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
+    text = suite.read_text()
+    assert old in text
+    suite.write_text(text.replace(old, new))
+    assert benchmark(suite) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.count("\n") == 1
+
+
+def test_a_row_can_be_read_back(tmp_path):
+    row = Row("d", "hard", "m", "mean", 1, 2, "dataset.json", {"preset": "small"}, "truth", 1e-3)
+    row.write(tmp_path)
+    assert Row(**json.loads((tmp_path / "row.json").read_text())) == row and row.key == "d/hard/m/seed1_fold2_lr0.001"
+    shutil.rmtree(tmp_path)
