@@ -31,7 +31,10 @@ def test_the_help_lists_every_command(capsys):
         ("checks --json d.json", ["Unknown command 'checks' found. Did you mean 'check'? See umanet --help."]),
         (
             "zzz x.json",
-            ["Unknown command 'zzz' found, one of demo, import", "evaluate, compare, report, benchmark expected. See umanet"],
+            [
+                "Unknown command 'zzz' found, one of demo, import",
+                "evaluate, compare, report, benchmark expected. See umanet",
+            ],
         ),
         ("--verbose", ["Unknown command '--verbose' found, one of demo"]),
         ("train", ["Missing", "PATH", "--output", "See umanet train --help."]),
