@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from umanet.losses import leave_one_out_agreement, segmentation_loss, uncertainty_loss
+from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentation_loss, uncertainty_loss
 
 # Float32 sums in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -175,5 +175,43 @@ def test_no_image_to_use_is_a_loss_of_zero_that_can_be_differentiated(rng):
     loss = segmentation_loss(logits, torch.zeros(2, 2, 4, 4), use=torch.tensor([False, False]))
     loss.backward()
     assert loss == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_the_heavy_tailed_loss_is_the_mean_over_images_of_the_log_of_their_squared_error(rng):
+    logits, target = torch.randn(2, 3, 4, 5, generator=rng), random_probabilities(rng, 2, 3, 4, 5)
+    image_weight = torch.tensor([0.5, 2.0])
+    errors = [float(((logits[b].softmax(0) - target[b]) ** 2).sum() / 20) for b in range(2)]
+    expected = sum(float(w) * math.log(1 + e / 1e-4) / 2 for w, e in zip(image_weight, errors, strict=True)) / 2
+    assert float(heavy_tailed_loss(logits, target, image_weight)) == pytest.approx(expected, rel=1e-4)
+    assert float(heavy_tailed_loss(target.log(), target)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_target_with_gross_errors_pulls_no_harder_than_a_good_one():
+    """The gradient of cross-entropy grows with the share of wrong voxels; this one falls with it."""
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    labels[0, :1, :2], labels[1, :4] = 1, 1  # two voxels off, and half of the image
+    target = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    pull = {}
+    for name, loss in (("heavy-tailed", heavy_tailed_loss), ("ce-dice", segmentation_loss)):
+        logits = torch.stack([torch.full((2, 8, 8), 2.0), torch.full((2, 8, 8), -2.0)], 1).requires_grad_()
+        loss(logits, target).backward()
+        assert logits.grad is not None
+        pull[name] = (logits.grad * (target[:, 1:] > 0)).flatten(1).norm(dim=1)
+    assert pull["heavy-tailed"][1] < pull["heavy-tailed"][0]
+    assert pull["ce-dice"][1] > pull["ce-dice"][0]
+
+
+def test_the_heavy_tailed_loss_passes_over_unknown_voxels_and_images_without_weight(rng):
+    logits, target = torch.randn(3, 2, 4, 4, generator=rng), random_probabilities(rng, 3, 2, 4, 4)
+    target[0, :, 2:] = 0
+    image_weight = torch.tensor([1.0, 0.0, 0.5])
+    before = heavy_tailed_loss(logits, target, image_weight)
+    logits[0, :, 2:], logits[1] = 50.0, 50.0
+    assert heavy_tailed_loss(logits, target, image_weight) == before
+    nobody = heavy_tailed_loss(logits.requires_grad_(), target, torch.zeros(3))
+    nobody.backward()
+    assert nobody == 0
     assert logits.grad is not None
     assert not logits.grad.any()

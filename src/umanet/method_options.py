@@ -11,6 +11,11 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SegmentationLoss = Literal["heavy-tailed", "ce-dice"]
+"""heavy-tailed: images that are far from their target, and voxels that are wrong for sure, pull no harder than others.
+ce-dice: cross-entropy and Dice, of which gross errors in the target take the largest share."""
+
+
 class UmaNetOptions(Options):
     """UMA-Net's own options; docs/concepts/method.md has the formulas."""
 
@@ -20,6 +25,8 @@ class UmaNetOptions(Options):
     quality."""
     target: Literal["hard", "soft"] = "hard"
     """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
+    loss: SegmentationLoss = "heavy-tailed"
+    """What the predictors learn with: see ``SegmentationLoss``."""
     weights: Literal["normalised", "total"] = "normalised"
     """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
     reliability: bool = True
@@ -54,7 +61,10 @@ class UmaNetOptions(Options):
 
 
 class FusionOptions(Options):
-    """How the fused targets of the baselines are made."""
+    """How the fused targets of the baselines are made, and learned."""
+
+    loss: SegmentationLoss = "ce-dice"
+    """As nnU-Net learns labels: ce-dice. heavy-tailed: as UMA-Net learns its consensus, for comparison."""
 
     ties: Literal["background", "lowest", "highest", "split"] = "lowest"
     """Majority vote where classes tie: the lowest class index among them (background, if it is one), background

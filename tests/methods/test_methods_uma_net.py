@@ -20,7 +20,7 @@ from fake_data.uma_net import (
     reliability_maps,
     sparse_batch,
 )
-from umanet.losses import leave_one_out_agreement, segmentation_loss
+from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentation_loss
 from umanet.methods import UMANet
 from umanet.metrics import auroc
 from umanet.types import Batch
@@ -43,11 +43,19 @@ def test_grades_hold_the_uncertainty_and_its_consensus():
         assert float(grades.image_quality[b]) == pytest.approx(mean, rel=1e-5)
 
 
+def learned(loss, logits, target, image_weight, weight):
+    """The loss of images that all are used; ``image_weight`` is spread over their voxels."""
+    if loss == "ce-dice":
+        return segmentation_loss(logits, target, image_weight * weight)
+    return heavy_tailed_loss(logits, target, image_weight.flatten(1)[:, 0], weight)
+
+
+@pytest.mark.parametrize("loss", ["heavy-tailed", "ce-dice"])
 @pytest.mark.parametrize("weights", ["normalised", "total"])
 @pytest.mark.parametrize("target", ["hard", "soft"])
 @pytest.mark.parametrize("progress", [0.14, 0.16])
-def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, progress):
-    method, batch = make_uma_net(weights=weights, target=target), sparse_batch()
+def test_the_segmentation_loss_teaches_the_weighted_consensus(loss, weights, target, progress):
+    method, batch = make_uma_net(loss=loss, weights=weights, target=target), sparse_batch()
     know(method, [0.95, 0.6, 0.3])
     w = reliability_maps(method, batch)
     with torch.no_grad():
@@ -60,10 +68,9 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(weights, target, p
     t = looped_consensus(batch, v, batch.present, nobody(batch))
     if target == "hard":
         t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
-    pixel_weight = counts(f, batch.present)
-    if weights == "total":
-        pixel_weight = pixel_weight * (w * shown).sum(1) / shown.sum(1)
-    torch.testing.assert_close(found, segmentation_loss(logits, t, pixel_weight), **CLOSE)
+    image_weight = counts(f, batch.present)
+    weight = (w * shown).sum(1) / shown.sum(1) if weights == "total" else torch.ones_like(image_weight)
+    torch.testing.assert_close(found, learned(loss, logits, t, image_weight, weight), **CLOSE)
 
 
 def graded(method: UMANet, batch: Batch, low: torch.Tensor, monkeypatch) -> dict[str, float]:
@@ -85,7 +92,9 @@ def expected_terms(method, batch, w, high, low):
             t = looped_consensus(batch, v, teachers, nobody(batch))
             hard = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
             use = teachers.any(1)
-            terms.append(float(segmentation_loss(predictor(features)[use], hard[use], counts(f, teachers)[use])))
+            image_weight = counts(f, teachers)[use]
+            given = predictor(features)[use], hard[use], image_weight, torch.ones_like(image_weight)
+            terms.append(float(learned(method.options.loss, *given)))
     return terms[0], method.options.mu * terms[1]
 
 

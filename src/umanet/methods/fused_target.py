@@ -11,7 +11,7 @@ from torch import Tensor
 from umanet.config import RunConfig
 from umanet.fusion import FUSIONS, fusion_options
 from umanet.fusion.staple import OneClassWarning
-from umanet.losses import segmentation_loss
+from umanet.losses import heavy_tailed_loss, segmentation_loss
 from umanet.methods.method import Method
 from umanet.models import Backbone, Predictor
 from umanet.types import Batch, Case, Prediction, Sample, Task
@@ -55,6 +55,7 @@ class FusedTarget(Method):
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, config.backbone.features)
         self.num_classes = task.num_classes
+        self.heavy_tailed = config.fusion.loss == "heavy-tailed"
         self.fuse = None if config.method == "truth" else Fuser(config.method, task, config)
         self.target_depends_on_epoch = config.method == "random"
 
@@ -72,7 +73,8 @@ class FusedTarget(Method):
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
         assert batch.target is not None  # the data set calls target()
-        return {"segmentation": segmentation_loss(self.primary(self.backbone(batch.image)), batch.target)}
+        learn = heavy_tailed_loss if self.heavy_tailed else segmentation_loss
+        return {"segmentation": learn(self.primary(self.backbone(batch.image)), batch.target)}
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
         return Prediction(self.primary(self.backbone(image)).float().softmax(1))

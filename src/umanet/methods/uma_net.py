@@ -18,7 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import HALF, leave_one_out_agreement, segmentation_loss, uncertainty_loss, weighted_consensus
+from umanet.losses import (
+    HALF,
+    heavy_tailed_loss,
+    leave_one_out_agreement,
+    segmentation_loss,
+    uncertainty_loss,
+    weighted_consensus,
+)
 from umanet.methods.method import Method
 from umanet.models import (
     AnnotationUncertainty,
@@ -227,10 +234,12 @@ class UMANet(Method):
             unknown = target.sum(1, keepdim=True) < HALF
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
             target = target.masked_fill(unknown, 0) if unknown.any() else target
-        pixel_weight = _over_space(teachers.amax(1), target[:, 0]).expand_as(target[:, 0])
+        image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
-            pixel_weight = pixel_weight * (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
-        return segmentation_loss(logits, target, pixel_weight, use=(teachers > 0).any(1))
+            weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
+        if self.options.loss == "heavy-tailed":
+            return heavy_tailed_loss(logits, target, image_weight, weight)
+        return segmentation_loss(logits, target, weight * _over_space(image_weight, weight), use=image_weight > 0)
 
     @torch.no_grad()
     def _observe(
