@@ -50,6 +50,8 @@ class UmaNetOptions(Options):
     """Weight of the auxiliary predictor's loss."""
     width: int = Field(default=12, ge=1)
     """Channels inside the annotation uncertainty module."""
+    embedding: bool = True
+    """Whether that module knows who drew an annotation (only where annotators are identified)."""
     weight_warm_up: float = Field(default=0.15, ge=0, le=1)
     """Share of the steps before annotations are weighted."""
     grade_warm_up: float = Field(default=0.30, ge=0, le=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file
@@ -42,6 +43,9 @@ class _Scores:
 def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
     """Write ``results.csv`` (a row per row), ``results.md`` and ``ranks.png``; returns the page."""
     replace_file(output / "results.csv", to_csv(_flat(suite, results)))
+    ranks = mean_ranks(suite, results)
+    if len(ranks) > 1:
+        draw_ranks(ranks, output / "ranks.png")
     replace_file(output / "results.md", page(suite, results, command).encode())
     return output / "results.md"
 
@@ -132,7 +136,7 @@ def _rank_section(suite: Suite, results: Results) -> list[str]:
         return []
     rows = [[name, f"{np.mean(own):.2f}", str(len(own))] for name, own in ranks.items()]
     rows.sort(key=lambda cells: float(cells[1]))
-    return ["## Mean ranks", "", "Over data, scenarios, seeds and folds; 1 is best.", "",
+    return ["## Mean ranks", "", "Over data, scenarios, seeds and folds; 1 is best.", "", "![Ranks](ranks.png)", "",
             *_table(["method", "mean rank", "comparisons"], rows), ""]  # fmt: skip
 
 

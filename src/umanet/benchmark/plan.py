@@ -50,7 +50,8 @@ def _row(
 ) -> Row:
     config: dict[str, Any] = merge(merge(suite.config, data.config), contestant.config)
     return Row(
-        data.name, scenario, contestant.name, contestant.method, seed, fold, str(where), config, data.against, rate
+        data.name, scenario, contestant.name, contestant.method, seed, fold, str(where), config, data.against, rate,
+        contestant.consensus_of,
     )  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def _prepare(data: Data, scenario: str, seed: int, fold: int, root: Path, path: 
         assert data.images is not None and data.truth is not None  # of the suite
         images, truth = (_there(root / one, data) for one in (data.images, data.truth))
         pattern = data.patient_pattern
-        simulate(images, truth, scenario, seed, path.parent, fractions=data.cases, patient_pattern=pattern)
+        given = images, truth, scenario, seed, path.parent
+        simulate(*given, fractions=data.cases, patient_pattern=pattern, split_seed=data.split_seed)
         return
     index = read_index(_there(root / data.dataset, data))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ class Row:
         config: All that is set.
         against: What test cases are scored against.
         learning_rate: None: that of the configuration.
+        consensus_of: Method whose consensus is the only annotation that is learned from; None: all annotations.
     """
 
     data: str
@@ -45,6 +46,7 @@ class Row:
     config: Mapping[str, Any]
     against: str
     learning_rate: float | None = None
+    consensus_of: str | None = None
 
     @property
     def key(self) -> str:
@@ -60,6 +62,8 @@ class Row:
 
 def do_row(folder: Path) -> dict[str, Any]:
     """Do the row in ``folder``; a run that was stopped goes on."""
+    from umanet.benchmark.consensus_target import with_consensus
+    from umanet.benchmark.validation import median_validation
     from umanet.config import build_config
     from umanet.data.index import read_index
     from umanet.errors import TaskError
@@ -81,7 +85,8 @@ def do_row(folder: Path) -> dict[str, Any]:
         return {"status": "not applicable", "why": str(error)}
     seconds = {}
     started = time.monotonic()
-    train(config, index, folder / "run", resume="auto")
+    taught = with_consensus(index, values, row.consensus_of, folder) if row.consensus_of else index
+    train(config, taught, folder / "run", resume="auto")
     seconds["train"] = time.monotonic() - started
     model = load_model(folder / "run")
     cases, samples = samples_of_index(model, index, "test")
@@ -95,23 +100,12 @@ def do_row(folder: Path) -> dict[str, Any]:
         "status": "done",
         "seconds": seconds,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB,
-        "validation": _validation(folder / "run"),
+        "validation": median_validation(model, index),
         "summary": scored.summary,
         "cases": scored.cases,
     }
     graded = _grading(folder / "run", index)
     return {**found, "grading": graded} if graded else found
-
-
-def _validation(run: Path) -> float | None:
-    import csv
-
-    from umanet.training.metrics_file import METRICS
-    from umanet.training.module import VALIDATION_METRIC
-
-    with (run / METRICS).open(encoding="utf-8", newline="") as file:
-        found = [float(row[VALIDATION_METRIC]) for row in csv.DictReader(file) if row.get(VALIDATION_METRIC)]
-    return found[-1] if found else None
 
 
 def _grading(run: Path, index: Any) -> dict[str, float] | None:

@@ -18,7 +18,8 @@ from umanet.errors import ConfigError
 
 ROWS, STATE = "rows", "suite.json"
 CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "methods", "metrics", "models", "simulation",
-        "training", "benchmark/row.py", "benchmark/grades.py", "config.py", "consensus.py", "grading.py", "losses.py",
+        "training", "benchmark/row.py", "benchmark/grades.py", "benchmark/consensus_target.py",
+        "benchmark/validation.py", "config.py", "consensus.py", "grading.py", "losses.py",
         "method_options.py", "types.py")  # fmt: skip
 """What results depend on, in the package: pages and command line may change between two rows, this may not."""
 Progress = Callable[[int, int, str], None]
@@ -146,7 +147,7 @@ def _note(result: Path, status: str, why: str) -> dict[str, Any]:
 
 
 def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, ...], float]:
-    """By data, scenario and contestant: the rate with the highest soft Dice of the validation cases."""
+    """By data, scenario and contestant: the rate with the highest ``median_validation``."""
     best: dict[tuple[str, ...], tuple[float, float]] = {}
     for row, result in tried:
         if result["status"] == "done" and result["validation"] is not None and row.learning_rate is not None:

@@ -12,7 +12,7 @@ from umanet.errors import ConfigError, UmanetError, did_you_mean
 from umanet.evaluation.protocol import METRICS
 from umanet.method_options import Options
 from umanet.methods import METHODS
-from umanet.simulation.scenarios import SCENARIOS
+from umanet.simulation.scenarios import find_scenario
 
 GIVEN = "given"
 """In place of a scenario: the annotations are those of people."""
@@ -23,6 +23,8 @@ class Variant(Options):
 
     name: str = Field(pattern=r"[\w .,+=()-]+")
     method: MethodName = "uma-net"
+    consensus_of: Literal["uma-net"] | None = None
+    """Teach the method, ``majority`` say, with the consensus that a run of this one makes (``umanet fuse --with``)."""
     config: Mapping[str, Any] = Field(default_factory=dict)
     """Over that of the suite and of the data."""
 
@@ -38,6 +40,8 @@ class Data(Options):
     """Of simulated annotators."""
     cases: Mapping[str, int] = Field(default_factory=lambda: {"train": 100, "validation": 20, "test": 50})
     """How many are simulated per split."""
+    split_seed: int | None = None
+    """Of simulated data: all seeds then share their test cases, and only annotators and training differ."""
     patient_pattern: str | None = None
     folds: int = Field(default=0, ge=0)
     """Of a ``dataset``: so many splits by patient, each tested once; 0: its own splits."""
@@ -56,7 +60,11 @@ class Data(Options):
             raise ValueError(f"data {self.name!r} needs either dataset, or images, truth and scenarios")
         if self.folds == 1 or (self.folds and not given):
             raise ValueError(f"data {self.name!r}: folds are 0, or 2 and more, of a dataset")
-        _known("scenario", self.scenarios, SCENARIOS)
+        for scenario in self.scenarios:
+            try:
+                find_scenario(scenario)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         _known("metric", self.metrics, METRICS)
         return self
 

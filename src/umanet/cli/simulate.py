@@ -21,9 +21,12 @@ class Simulate:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """A new folder for annotations and dataset.json."""
     scenario: str = "hard"
-    """Who annotates, and how well: hard, mild, bias, equal, sparse, crowd, clean or anonymous."""
+    """Who annotates, and how well: hard, mild, bias, equal, sparse, crowd, clean or anonymous; annotators-1 to
+    annotators-12; bad-0 to bad-60."""
     seed: int = 0
     """Of annotators, splits and the choice of cases."""
+    split_seed: int | None = None
+    """Of splits and the choice of cases alone: several seeds then share their test cases."""
     classes: tuple[str, ...] = ()
     """Names and file values, as background=0 lesion=1,255. Default: one class per value that is found."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -43,7 +46,8 @@ class Simulate:
             index = simulate(
                 self.images, self.truth, self.scenario, self.seed, self.output,
                 classes=parse_classes(self.classes), fractions=dict(zip(SPLITS, self.fractions, strict=True)),
-                patient_pattern=self.patient_pattern, longest_side=self.longest_side, limit=self.limit, progress=report,
+                patient_pattern=self.patient_pattern, longest_side=self.longest_side, limit=self.limit,
+                split_seed=self.split_seed, progress=report,
             )  # fmt: skip
         say(f"{counted(len(index.cases), 'case')} annotated by {', '.join(index.annotators)}, in {self.output}.")
         say(describe_splits(index))

@@ -68,7 +68,7 @@ class UMANet(Method):
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
         self.auxiliary = Predictor(task, features)
-        self.uncertainty = AnnotationUncertainty(task, features, self.options.width)
+        self.uncertainty = AnnotationUncertainty(task, features, self.options.width, embedding=self.options.embedding)
         self.image_quality, self.annotation_quality = (
             QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
             for each in (1, len(task.annotators))

@@ -23,15 +23,15 @@ class AnnotationUncertainty(nn.Module):
         Analysis 2025, DOI 10.1016/j.media.2025.103489, has the module; its layers here are ours.
     """
 
-    def __init__(self, task: Task, features: int, width: int):
+    def __init__(self, task: Task, features: int, width: int, *, embedding: bool = True):
         super().__init__()
         convolution = CONVOLUTION[task.spatial_dims]
         self.num_classes = task.num_classes
         # One linear layer over (features, annotation) as a sum, so that the image's part is computed once.
         self.from_image = convolution(features, width, 3, padding=1)
         self.from_annotation = convolution(task.num_classes, width, 3, padding=1, bias=False)
-        identified = task.annotators_are_identified
-        self.annotator = nn.Parameter(torch.zeros(len(task.annotators), width)) if identified else None
+        known = embedding and task.annotators_are_identified
+        self.annotator = nn.Parameter(torch.zeros(len(task.annotators), width)) if known else None
         self.context = convolution(width, width, 3, padding=2, dilation=2)
         self.out = convolution(width, 1, 1)
         nn.init.constant_(self.out.bias, START_BIAS)  # type: ignore[arg-type]  # has a bias

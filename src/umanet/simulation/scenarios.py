@@ -87,16 +87,44 @@ SCENARIOS = MappingProxyType(
 )
 
 
+MOST_ANNOTATORS = 12
+GROUP = 10
+"""Annotators of ``bad-P``."""
+
+
+def numbered_annotators(number: int) -> Scenario:
+    """So many annotators, as often as in ``hard`` of each kind as far as the number allows; 5 are those of ``hard``."""
+    kinds = (_HARD * number)[:number]
+    return Scenario(tuple((f"{i + 1:02}-{kind}", recipe) for i, (kind, recipe) in enumerate(kinds)), bad_days=0.2)
+
+
+def share_of_bad(bad: int) -> Scenario:
+    """Ten annotators, so many of them wrong in every case; of the others every second is good, the rest sloppy."""
+    kinds = [("wrong", WRONG)] * bad + [("good", GOOD), ("sloppy", SLOPPY)] * GROUP
+    return Scenario(tuple((f"{i + 1:02}-{kind}", recipe) for i, (kind, recipe) in enumerate(kinds[:GROUP])))
+
+
+_FAMILIES = {
+    **{f"annotators-{n}": numbered_annotators(n) for n in range(1, MOST_ANNOTATORS + 1)},
+    **{f"bad-{100 * bad // GROUP}": share_of_bad(bad) for bad in range(7)},
+}
+"""The share of bad annotators in percent."""
+
+
 def find_scenario(name: str) -> Scenario:
-    """The scenario of that name.
+    """The scenario of that name: one of ``SCENARIOS``, ``annotators-1`` to ``annotators-12``, ``bad-0`` to ``bad-60``.
 
     Raises:
         ConfigError: There is none; the message names the nearest one, or all.
     """
-    if name in SCENARIOS:
-        return SCENARIOS[name]
-    hint = did_you_mean(name, SCENARIOS) or " Choose one of these."
-    raise ConfigError(f"scenario {name!r} found, one of {', '.join(SCENARIOS)} expected.{hint}")
+    known = {**SCENARIOS, **_FAMILIES}
+    if name in known:
+        return known[name]
+    hint = did_you_mean(name, known) or " Choose one of these."
+    raise ConfigError(
+        f"scenario {name!r} found, one of {', '.join(SCENARIOS)}, annotators-1 to annotators-{MOST_ANNOTATORS}, bad-0 "
+        f"to bad-60 (in tens) expected.{hint}"
+    )
 
 
 def has_bad_day(scenario: Scenario, case: str, seed: int) -> bool:

@@ -46,6 +46,7 @@ def simulate(
     patient_pattern: str | None = None,
     longest_side: int | None = None,
     limit: int | None = None,
+    split_seed: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetIndex:
     """Annotate the truth as the annotators of a scenario would, and write a data set, all of it or nothing.
@@ -57,13 +58,14 @@ def simulate(
         images: Folder with a file per case, or one per channel.
         truth: Folder with label maps of the same names.
         scenario: A key of ``SCENARIOS``.
-        seed: Of annotators, presence, splits and the choice of cases.
+        seed: Of annotators and presence.
         output: New or empty folder.
         classes: What the values in the truth mean. Default: a class per value that occurs.
         fractions: Shares of the patients per split, with sum 1; or numbers of cases, whose sum is then the limit.
         patient_pattern: As ``umanet.data.sources.folder.index``.
         longest_side: Longer images are shrunk to it, and written to ``output`` with their truth. Not for NIfTI.
         limit: Most cases; more are chosen from by chance, the same ones first whatever the limit.
+        split_seed: Of splits and the choice of cases, so that several seeds can share test cases. Default: ``seed``.
         progress: Called with the numbers of finished and of all cases.
 
     Returns:
@@ -77,6 +79,7 @@ def simulate(
     """
     group = find_scenario(scenario)
     output = output.resolve()
+    split_seed = seed if split_seed is None else split_seed
     with whole_folder(output) as place:
         index = _index(images, truth, place, classes, patient_pattern)
         _refuse_volumes(index, longest_side)
@@ -84,12 +87,12 @@ def simulate(
         index = index.model_copy(
             update={
                 "name": f"{images.resolve().parent.name} {scenario} {seed}",
-                "cases": _chosen(index.cases, limit, seed),
+                "cases": _chosen(index.cases, limit, split_seed),
                 "annotators": group.names,
                 "annotators_are_identified": group.identified,
             }
         )
-        index = split_index(index, counts, seed)
+        index = split_index(index, counts, split_seed)
         cases = []
         for case in index.cases:
             cases.append(_annotated(case, index, group, seed, place, longest_side))
