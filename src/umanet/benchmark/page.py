@@ -20,8 +20,14 @@ from umanet.fusion import FUSIONS
 from umanet.metrics.interval import bootstrap_interval, paired_difference
 
 TRUTH = "truth"
-GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "annotations", "poor_annotations")
-"""As ``grades_against_truth`` has them."""
+GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
+          "annotations", "poor_annotations")  # fmt: skip
+"""As ``against_truth`` has them."""
+SHOWN_GRADES = {
+    "quality_auroc": "AUROC of quality", "quality_average_precision": "average precision",
+    "quality_spearman": "Spearman", "uncertainty_auroc": "AUROC of uncertainty", "consensus_dice": "Dice of consensus",
+}  # fmt: skip
+"""With their heads in the table."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
 Place = tuple[str, str]
 """Data and scenario."""
@@ -62,6 +68,7 @@ def page(suite: Suite, results: Results, command: str) -> str:
     ]
     for place in _places(results):
         lines += _section(suite, results, place)
+        lines += _grading_section(results, place)
     lines += _rank_section(suite, results)
     lines += _left_out(results)
     return "\n".join(lines).rstrip() + "\n"
@@ -69,7 +76,7 @@ def page(suite: Suite, results: Results, command: str) -> str:
 
 def _section(suite: Suite, results: Results, place: Place) -> list[str]:
     data = next(one for one in suite.data if one.name == place[0])
-    own = [(row, result) for row, result in results if (row.data, row.scenario) == place and result["status"] == "done"]
+    own = [(row, result) for row, result in _done(results, place) if result["cases"]]
     if not own:
         return []
     first, *others = data.metrics
@@ -83,6 +90,37 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
         rows.append([name, *cells, *_cost([result for row, result in own if row.contestant == name])])
     heads = ["method", f"{first} {_arrow(first)}", f"minus {baseline}", *(f"{m} {_arrow(m)}" for m in others)]
     return [f"## {place[0]}, {place[1]}", "", *_table([*heads, "train (s)", "memory (MiB)"], rows), ""]
+
+
+def _grading_section(results: Results, place: Place) -> list[str]:
+    """Of methods that grade annotations, and of checkers."""
+    graded: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    for row, result in _done(results, place):
+        if result.get("grading"):
+            graded[row.contestant].append((row.seed, result["grading"]))
+    if not graded:
+        return []
+    rows = []
+    for name, grades in graded.items():
+        counts = [sum(one[key] for _, one in grades) for key in ("poor_annotations", "annotations")]
+        rows.append([name, *(_over_seeds(grades, key) for key in SHOWN_GRADES), f"{counts[0]} of {counts[1]}"])
+    return [
+        f"## Finding bad annotations: {place[0]}, {place[1]}", "",
+        "Of training cases, against a truth that nobody saw. Quality: for annotations with a Dice below 0.6 (AUROC,",
+        "average precision), and its rank correlation with the Dice (Spearman); uncertainty: for wrong voxels. Means",
+        "over seeds, with the lowest and highest seed. Bad: how many of the annotations that have a quality.", "",
+        *_table(["method", *(f"{head} ↑" for head in SHOWN_GRADES.values()), "bad"], rows), "",
+    ]  # fmt: skip
+
+
+def _over_seeds(grades: Sequence[tuple[int, dict[str, Any]]], key: str) -> str:
+    """Mean over folds, then over seeds, with the range of these; nothing where no seed has a value."""
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    for seed, one in grades:
+        if one.get(key) is not None and not np.isnan(one[key]):
+            by_seed[seed].append(one[key])
+    means = [float(np.mean(values)) for values in by_seed.values()]
+    return _show(float(np.mean(means)), min(means), max(means)) if means else ""
 
 
 def _differences(scores: dict[str, _Scores], baseline: str | None) -> dict[str, str]:
@@ -119,7 +157,7 @@ def mean_ranks(suite: Suite, results: Results) -> dict[str, list[float]]:
         sign = 1 if METRICS[data.metrics[0]].better == "lower" else -1
         groups: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
         for row, result in results:
-            if row.data == data.name and result["status"] == "done" and row.method != TRUTH:
+            if row.data == data.name and result["status"] == "done" and result["cases"] and row.method != TRUTH:
                 mean = np.mean([value for _, _, value in _values(result, data.metrics[0])])
                 groups[row.scenario, row.seed, row.fold][row.contestant] = sign * float(mean)
         for group in groups.values():
@@ -199,6 +237,10 @@ def _cost(results: Iterable[dict[str, Any]]) -> list[str]:
     results = list(results)
     seconds = np.median([result["seconds"]["train"] for result in results])
     return [f"{seconds:.0f}", f"{max(result['memory_mib'] for result in results):.0f}"]
+
+
+def _done(results: Results, place: Place) -> list[tuple[Row, dict[str, Any]]]:
+    return [(row, one) for row, one in results if (row.data, row.scenario) == place and one["status"] == "done"]
 
 
 def _places(results: Results) -> list[Place]:

@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from umanet.benchmark.row import Row
-from umanet.benchmark.suite import GIVEN, Data, Suite, Variant
+from umanet.benchmark.suite import CHECK, GIVEN, Data, Suite, Variant
 from umanet.config import merge
 from umanet.data.index import DatasetIndex, read_index, write_index
-from umanet.data.splits import split_by_patient
+from umanet.data.splits import patients_of_fold, split_by_patient
 from umanet.errors import ConfigError
 from umanet.simulation.simulate import simulate
 
@@ -20,12 +18,13 @@ TRAIN, VALIDATION = 0.85, 0.15
 
 
 def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | None = None) -> list[Row]:
-    """All rows, in the order of data, scenario, seed, fold and contestant.
+    """All rows, in the order of data, scenario, seed, fold and contestant; the checkers come last.
 
     Args:
         suite: What is compared.
         output: Where ``prepare_data`` has put the data sets.
-        rates: Learning rate by data, scenario and contestant. None: the configuration's.
+        rates: Learning rate by data, scenario and contestant. None: the configuration's. The networks of a checker,
+            which learn from the majority vote, have that of ``majority``.
     """
     rows = []
     for data in suite.data:
@@ -36,13 +35,26 @@ def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | 
                         rate = (rates or {}).get((data.name, scenario, contestant.name))
                         where = dataset_path(output, data, scenario, seed, fold)
                         rows.append(_row(suite, data, contestant, scenario, seed, fold, where, rate))
+                    rows += _checker_rows(suite, data, scenario, seed, fold, output, rates or {})
     return rows
 
 
 def search_rows(suite: Suite, output: Path) -> list[Row]:
     """A row per learning rate, with the first seed and fold."""
     first = [row for row in plan_rows(suite, output) if row.seed == suite.seeds[0] and row.fold == 0]
-    return [replace(row, learning_rate=rate) for row in first for rate in suite.learning_rates]
+    searched = [row for row in first if not row.method.startswith(CHECK)]
+    return [replace(row, learning_rate=rate) for row in searched for rate in suite.learning_rates]
+
+
+def _checker_rows(
+    suite: Suite, data: Data, scenario: str, seed: int, fold: int, output: Path, rates: dict[tuple[str, ...], float]
+) -> list[Row]:
+    where, config = str(dataset_path(output, data, scenario, seed, fold)), merge(suite.config, data.config)
+    rate = {"cleanlab": rates.get((data.name, scenario, "majority"))}
+    return [
+        Row(data.name, scenario, CHECK + one, CHECK + one, seed, fold, where, config, data.against, rate.get(one))
+        for one in suite.checkers
+    ]
 
 
 def _row(
@@ -108,8 +120,7 @@ def fold_of(index: DatasetIndex, folds: int, fold: int, seed: int) -> DatasetInd
     Raises:
         DatasetError: Too few patients.
     """
-    order = sorted({case.patient or case.id for case in index.cases})
-    tested = set(np.random.default_rng(seed).permutation(order)[fold::folds])
+    tested = patients_of_fold(index.cases, folds, fold, seed)
     others = [case for case in index.cases if (case.patient or case.id) not in tested]
     drawn = split_by_patient(others, {"train": TRAIN, "validation": VALIDATION}, seed)
     split_of = {case.id: case.split for case in drawn}

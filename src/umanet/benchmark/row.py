@@ -26,7 +26,7 @@ class Row:
         data: Name in the suite.
         scenario: Of simulated annotators, or ``given``.
         contestant: Method or variant.
-        method: That the contestant is.
+        method: That the contestant is; of a checker, its contestant's name.
         seed: Of annotators, splits and training.
         fold: Which fold is tested; 0 where there are none.
         dataset: The ``dataset.json``.
@@ -62,7 +62,9 @@ class Row:
 
 def do_row(folder: Path) -> dict[str, Any]:
     """Do the row in ``folder``; a run that was stopped goes on."""
+    from umanet.benchmark.check import check
     from umanet.benchmark.consensus_target import with_consensus
+    from umanet.benchmark.suite import CHECK
     from umanet.benchmark.validation import median_validation
     from umanet.config import build_config
     from umanet.data.index import read_index
@@ -75,10 +77,13 @@ def do_row(folder: Path) -> dict[str, Any]:
 
     row = Row(**json.loads((folder / ROW).read_text()))
     index = read_index(Path(row.dataset))
-    values = {**row.config, "method": row.method, "seed": row.seed}
+    checker = row.method.removeprefix(CHECK) if row.method.startswith(CHECK) else None
+    values = {**row.config, "method": "majority" if checker else row.method, "seed": row.seed}
     if row.learning_rate is not None:
         values["trainer"] = {**values.get("trainer", {}), "learning_rate": row.learning_rate}
     config = build_config(values, index.spatial_dims)
+    if checker:
+        return {**check(checker, config, index, folder), "memory_mib": _memory_mib()}
     try:
         build_method(index.task, config)
     except TaskError as error:
@@ -99,7 +104,7 @@ def do_row(folder: Path) -> dict[str, Any]:
     found = {
         "status": "done",
         "seconds": seconds,
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB,
+        "memory_mib": _memory_mib(),
         "validation": median_validation(model, index),
         "summary": scored.summary,
         "cases": scored.cases,
@@ -108,7 +113,11 @@ def do_row(folder: Path) -> dict[str, Any]:
     return {**found, "grading": graded} if graded else found
 
 
-def _grading(run: Path, index: Any) -> dict[str, float] | None:
+def _memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+
+
+def _grading(run: Path, index: Any) -> dict[str, float | None] | None:
     """How well uncertainty, quality and consensus of the training annotations agree with the truth, if it is known."""
     from umanet.inference.model_file import can_grade
 

@@ -18,9 +18,9 @@ from umanet.errors import ConfigError
 
 ROWS, STATE = "rows", "suite.json"
 CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "methods", "metrics", "models", "simulation",
-        "training", "benchmark/row.py", "benchmark/grades.py", "benchmark/consensus_target.py",
-        "benchmark/validation.py", "config.py", "consensus.py", "grading.py", "losses.py",
-        "method_options.py", "types.py")  # fmt: skip
+        "training", "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py",
+        "benchmark/grades.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py",
+        "grading.py", "losses.py", "method_options.py", "types.py")  # fmt: skip
 """What results depend on, in the package: pages and command line may change between two rows, this may not."""
 Progress = Callable[[int, int, str], None]
 

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,9 @@ from umanet.simulation.scenarios import find_scenario
 
 GIVEN = "given"
 """In place of a scenario: the annotations are those of people."""
+CheckerName = Literal["cleanlab", "others", "staple"]
+CHECK = "check-"
+"""Before the name of a checker: the contestant and method of its rows."""
 
 
 class Variant(Options):
@@ -77,6 +80,8 @@ class Suite(Options):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodName, ...] = ()
     variants: tuple[Variant, ...] = ()
+    checkers: tuple[CheckerName, ...] = ()
+    """Give the training annotations a quality, and predict nothing."""
     data: tuple[Data, ...] = Field(min_length=1)
     config: Mapping[str, Any] = Field(default_factory=dict)
     """The budget of all: preset, steps, backbone, augmentation."""
@@ -88,13 +93,13 @@ class Suite(Options):
 
     @model_validator(mode="after")
     def _names(self) -> "Suite":
-        names = [*self.methods, *(variant.name for variant in self.variants)]
+        names = [*self.methods, *(variant.name for variant in self.variants), *(CHECK + one for one in self.checkers)]
         for what, listed in (("method or variant", names), ("data", [one.name for one in self.data])):
             twice = next((name for name in listed if listed.count(name) > 1), None)
             if twice:
                 raise ValueError(f"{what} {twice!r} found twice")
         if not names:
-            raise ValueError("no method and no variant found")
+            raise ValueError("no method, no variant and no checker found")
         return self
 
     @property
@@ -146,5 +151,6 @@ def _explain(problem: Any, path: Path) -> str:
         said = "Unknown key. Known are those of docs/how-to/benchmark.md"
     elif problem["type"] == "literal_error":
         found = str(problem["input"])
-        said = f"{found!r} found, one of {', '.join(METHODS)} expected.{did_you_mean(found, METHODS)}".rstrip(".")
+        known = get_args(CheckerName) if problem["loc"][0] == "checkers" else METHODS
+        said = f"{found!r} found, one of {', '.join(known)} expected.{did_you_mean(found, known)}".rstrip(".")
     return f"{f'{where} in ' if where else ''}{path}: {said}. Mend the file."

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from umanet.data.index import SPLITS, DatasetIndex, SplitProvenance
 from umanet.errors import DatasetError
 from umanet.types import Case
@@ -30,6 +32,19 @@ def split_by_patient(cases: Iterable[Case], fractions: Mapping[str, float], seed
     names = [name for name, count in counts.items() for _ in range(count)]
     split_of = dict(zip(patients, names, strict=True))
     return tuple(replace(case, split=split_of[_patient(case)]) for case in cases)
+
+
+def patients_of_fold(cases: Iterable[Case], folds: int, fold: int, seed: int) -> set[str]:
+    """The patients that one of so many folds holds out; every patient is in one.
+
+    Args:
+        cases: Those without a patient count as a patient each.
+        folds: How many.
+        fold: From 0.
+        seed: Together with the patients' names, decides everything.
+    """
+    order = sorted({_patient(case) for case in cases})
+    return set(np.random.default_rng(seed).permutation(order)[fold::folds].tolist())
 
 
 def split_index(index: DatasetIndex, fractions: Mapping[str, float], seed: int) -> DatasetIndex:
