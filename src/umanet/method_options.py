@@ -25,8 +25,9 @@ class UmaNetOptions(Options):
     quality."""
     target: Literal["hard", "soft"] = "hard"
     """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
-    loss: SegmentationLoss = "heavy-tailed"
-    """What the predictors learn with: see ``SegmentationLoss``."""
+    loss: SegmentationLoss = "ce-dice"
+    """What the predictors learn with: see ``SegmentationLoss``. heavy-tailed is better on large organs with gross
+    errors, and worse where annotators disagree in earnest."""
     weights: Literal["normalised", "total"] = "normalised"
     """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
     reliability: bool = True

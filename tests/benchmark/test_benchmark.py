@@ -7,7 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fake_data.discs import write_discs
 from umanet.__main__ import main
@@ -17,6 +19,9 @@ from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.row import RESULT, Row
 from umanet.data.index import write_index
 from umanet.errors import ConfigError
+from umanet.simulation.simulate import simulate
+
+SUITES = Path(__file__).parents[2] / "benchmarks/suites"
 
 SUITE = """
 name = "Small"
@@ -202,3 +207,53 @@ def test_a_row_can_be_read_back(tmp_path):
     row.write(tmp_path)
     assert Row(**json.loads((tmp_path / "row.json").read_text())) == row and row.key == "d/hard/m/seed1_fold2_lr0.001"
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_suites_of_the_project_can_be_read(path):
+    assert read_suite(path).contestants
+
+
+def test_a_suite_extends_another_one_and_no_circle(suite):
+    wider = suite.with_name("large.toml")
+    wider.write_text('extends = "suite.toml"\nname = "Large"\nseeds = [5]\n[config]\ntrainer = {max_steps = 9}\n')
+    read = read_suite(wider)
+    assert (read.name, read.seeds, read.methods) == ("Large", (5,), read_suite(suite).methods)
+    assert read.config["trainer"]["max_steps"] == 9 and read.config["trainer"]["batch_size"] == 2
+    suite.write_text('extends = "large.toml"\n' + suite.read_text())
+    with pytest.raises(ConfigError, match="extends it again"):
+        read_suite(wider)
+
+
+def test_the_consensus_of_a_run_is_a_target(suite):
+    text = suite.read_text().replace("seeds = [0, 1]", "seeds = [0]").replace("learning_rates", "#")
+    text = re.sub(r"methods = .*", 'methods = ["majority"]', text)
+    own = 'name = "consensus"\nmethod = "majority"\nconsensus_of = "uma-net"'
+    suite.write_text(re.sub(r'name = "uma-net, no QAM"\nconfig = .*', own, text))
+    assert benchmark(suite) == 0
+    rows = {row["method"]: row["status"] for row in rows_of(suite)}
+    assert rows == {"majority": "done", "consensus": "done"}
+    folder = suite.parent / "out/rows/discs/given/consensus/seed0_fold0"
+    taught = json.loads((folder / "consensus/dataset.json").read_text())
+    assert taught["annotators"] == ["consensus"] and {case["split"] for case in taught["cases"]} == {
+        "train",
+        "validation",
+    }
+    assert (suite.parent / "out/ranks.png").stat().st_size > 1000
+
+
+def test_seeds_share_their_test_cases_where_the_split_has_a_seed_of_its_own(tmp_path):
+    for n in range(9):
+        for part in ("images", "truth"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            square = np.zeros((20, 20), np.uint8)
+            square[4 : 9 + n, 5:15] = 255
+            Image.fromarray(square).save(tmp_path / part / f"c{n}.png")
+    made = [
+        simulate(tmp_path / "images", tmp_path / "truth", "mild", seed, tmp_path / f"{seed}", split_seed=3)
+        for seed in (0, 1)
+    ]
+    tested = [{case.id for case in index.select("test")} for index in made]
+    assert tested[0] == tested[1]
+    drawn = [index.cases[0].annotations["over"].read_bytes() for index in made]
+    assert drawn[0] != drawn[1]

@@ -96,3 +96,20 @@ def test_an_unknown_scenario_is_an_error_with_a_suggestion():
         find_scenario("hrad")
     with pytest.raises(ConfigError, match="Choose one"):
         find_scenario("xyz")
+
+
+def test_scenarios_by_number_begin_with_the_annotators_of_hard():
+    hard = [recipe for _, recipe in SCENARIOS["hard"].annotators]
+    for number in (1, 5, 12):
+        scenario = find_scenario(f"annotators-{number}")
+        assert [recipe for _, recipe in scenario.annotators] == (hard * 3)[:number]
+        assert len(set(scenario.names)) == number
+        assert scenario.bad_days == SCENARIOS["hard"].bad_days
+
+
+def test_scenarios_by_share_have_so_many_wrong_annotators_of_ten():
+    for percent in range(0, 70, 10):
+        names = find_scenario(f"bad-{percent}").names
+        assert (len(names), sum("wrong" in name for name in names)) == (10, percent // 10)
+    with pytest.raises(ConfigError, match="bad-0 to bad-60"):
+        find_scenario("bad-70")

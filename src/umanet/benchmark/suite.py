@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from umanet.config import MethodName, build_config
-from umanet.errors import ConfigError, UmanetError, did_you_mean
+from umanet.config import MethodName, build_config, merge
+from umanet.errors import ConfigError, did_you_mean
 from umanet.evaluation.protocol import METRICS
 from umanet.method_options import Options
 from umanet.methods import METHODS
@@ -109,33 +109,40 @@ class Suite(Options):
 
 
 def read_suite(path: Path) -> Suite:
-    """Read and check a suite, with every configuration in it.
+    """Read and check a suite, with every configuration in it; ``extends = "OTHER.toml"`` begins with another suite.
 
     Raises:
         ConfigError: Unreadable, an unknown key, method, scenario or metric, or a configuration that is none.
     """
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"No suite could be read from {path}: {error.strerror}. Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
+        suite = Suite.model_validate(_values(path))
     except ValidationError as error:
         raise ConfigError(" ".join(_explain(problem, path) for problem in error.errors())) from None
     for contestant in suite.contestants:
         for data in suite.data:
-            build_config({**suite.config, "method": contestant.method}, where=str(path))
-            build_config({**contestant.config, "method": contestant.method}, where=f"{contestant.name!r} in {path}")
-            _check_axes(data, path)
+            of_data = merge(suite.config, data.config)
+            patch = merge(of_data, contestant.config).get("data", {}).get("patch", ())
+            dims = 3 if len(patch) == 3 else 2
+            own = {**contestant.config, "method": contestant.method}
+            build_config(of_data, dims, f"data {data.name!r} in {path}")
+            build_config(merge(of_data, own), dims, f"{contestant.name!r} in {path}")
     return suite
 
 
-def _check_axes(data: Data, path: Path) -> None:
-    patch = data.config.get("data", {}).get("patch", ())
+def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What the file sets, over what the suite sets that it ``extends``; a list replaces a list."""
     try:
-        build_config(data.config, 3 if len(patch) == 3 else 2, f"data {data.name!r} in {path}")
-    except UmanetError as error:
-        raise ConfigError(str(error)) from None
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"No suite could be read from {path}: {error.strerror}. Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend the file.") from None
+    if "extends" not in values:
+        return values
+    wider = path.parent / str(values.pop("extends"))
+    if wider.resolve() in (seen := (*below, path.resolve())):
+        raise ConfigError(f"{path} extends {wider}, which extends it again. Leave one of them out.")
+    return merge(_values(wider, seen), values)
 
 
 def _known(kind: str, names: tuple[str, ...], known: Any) -> None:
