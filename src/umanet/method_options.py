@@ -23,11 +23,12 @@ class UmaNetOptions(Options):
     """What QAM grades into high and low quality: whole images (journal version), single annotations (v1), nothing.
     auto: images, but nothing where a patch shows less than half of one: what it happens to show would look like
     quality."""
-    target: Literal["hard", "soft"] = "hard"
-    """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest."""
-    loss: SegmentationLoss = "ce-dice"
-    """What the predictors learn with: see ``SegmentationLoss``. heavy-tailed is better on large organs with gross
-    errors, and worse where annotators disagree in earnest."""
+    target: Literal["auto", "hard", "soft"] = "auto"
+    """hard: better masks when annotators make gross errors. soft: better calibrated when they disagree in earnest.
+    auto: hard where annotators are identified, as it can then be learned who errs; soft where they are anonymous."""
+    loss: Literal["auto", "heavy-tailed", "ce-dice"] = "auto"
+    """What the predictors learn with: see ``SegmentationLoss``. auto: heavy-tailed for hard targets, ce-dice for soft
+    ones."""
     weights: Literal["normalised", "total"] = "normalised"
     """Pixel weight of the loss: every pixel alike, or less where no annotator is reliable."""
     reliability: bool = True

@@ -14,6 +14,7 @@ from PIL import Image
 from fake_data.discs import write_discs
 from umanet.__main__ import main
 from umanet.benchmark import read_suite, run
+from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import mean_ranks, page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import do_in_process
@@ -136,7 +137,7 @@ def test_the_learning_rate_is_that_with_the_best_validation(suite):
         for row in search_rows(read, suite.parent)
     ]
     rates = run._best_rates(tried)
-    assert rates["discs", "given", "mean"] == 1e-2 and rates["discs", "given", "majority"] == 1e-3
+    assert rates["discs", "mean"] == 1e-2 and rates["discs", "majority"] == 1e-3
     rows = plan_rows(read, suite.parent, rates)
     assert {row.learning_rate for row in rows if row.contestant == "mean"} == {1e-2}
     first = {row.key for row in search_rows(read, suite.parent)}
@@ -155,6 +156,21 @@ def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
     ranks = mean_ranks(read, results)
     assert ranks["uma-net"] == [1, 1] and ranks["mean"] == ranks["uma-net, no QAM"] == [2.5, 2.5]
     assert ranks["majority"] == [4, 4] and "truth" not in ranks
+
+
+def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
+    score = {"majority": 0.5, "uma-net": 0.7}
+    by_scenario = {
+        f"{family}-{n}": {name: (one + n / 100, one, one + 0.2) for name, one in score.items()}
+        for family, numbers in (("annotators", (1, 2, 12)), ("bad", (0, 10)))
+        for n in numbers
+    }
+    found = families({**by_scenario, "hard": {"majority": (0.1, 0.0, 0.2)}})
+    assert list(found) == ["annotators"]  # two numbers are no line
+    assert list(found["annotators"]["uma-net"]) == [1, 2, 12] and found["annotators"]["uma-net"][12][0] == 0.82
+    draw_family("annotators", found["annotators"], "dice", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (900, 600)
 
 
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):

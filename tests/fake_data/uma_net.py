@@ -58,15 +58,22 @@ def nobody(batch: Batch, classes: int = 3) -> torch.Tensor:
     return torch.zeros(len(batch.image), classes, *SHAPE)
 
 
-def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
+def everybodys_factors(a: torch.Tensor) -> list[float]:
     """F_r by hand: logit of the clipped reliability, at least 0.05, over the largest of all annotators."""
     clipped = [min(max(float(value), 0.05), 0.95) for value in a]
     logits = [max(math.log(value / (1 - value)), 0.05) for value in clipped]
-    f = torch.zeros(batch.present.shape)
-    for b in range(len(f)):
-        for r in present_annotators(batch, b):
-            f[b, r] = logits[r] / max(logits)
-    return f
+    return [logit / max(logits) for logit in logits]
+
+
+def factors(a: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """F_r of who is present, else 0."""
+    return batch.present * torch.tensor(everybodys_factors(a))
+
+
+def contrast(a: torch.Tensor) -> float:
+    """What all but the most reliable annotator lack of its factor, in the mean."""
+    _, *others = sorted(everybodys_factors(a), reverse=True)
+    return sum(1 - f for f in others) / len(others)
 
 
 def counts(f: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from fake_data.uma_net import (
     reliability_maps,
     sparse_batch,
 )
-from umanet.losses import segmentation_loss
+from umanet.losses import heavy_tailed_loss
 from umanet.types import Batch
 
 
@@ -89,7 +89,7 @@ def test_sharpness_decides_how_far_the_most_reliable_annotator_is_followed():
             logits = method.primary(method.backbone(batch.image))
         target = functional.one_hot(torch.full((1, *SHAPE), follows), 2).movedim(-1, 1).float()
         loss[sharpness] = float(method.loss(batch, 1.0)["segmentation"].detach())
-        assert loss[sharpness] == pytest.approx(float(segmentation_loss(logits, target)), rel=1e-4)
+        assert loss[sharpness] == pytest.approx(float(heavy_tailed_loss(logits, target)), rel=1e-4)
     assert loss[1.0] != loss[2.0]
 
 

@@ -10,6 +10,7 @@ from fake_data.arrays import ball, make_batch, make_task
 from fake_data.uma_net import (
     CLOSE,
     SHAPE,
+    contrast,
     counts,
     factors,
     know,
@@ -64,7 +65,7 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(loss, weights, tar
     shown = batch.present[..., None, None].float().expand_as(w)
     after_warm_up = progress >= 0.15
     f = factors(method._reliability(), batch) if after_warm_up else batch.present.float()
-    v = w * f[..., None, None] ** 2 if after_warm_up else shown
+    v = w ** contrast(method._reliability()) * f[..., None, None] ** 2 if after_warm_up else shown
     t = looped_consensus(batch, v, batch.present, nobody(batch))
     if target == "hard":
         t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
@@ -86,7 +87,7 @@ def expected_terms(method, batch, w, high, low):
     with torch.no_grad():
         features = method.backbone(batch.image)
         f = factors(method._reliability(), batch)
-        v = w * f[..., None, None] ** method.options.sharpness
+        v = w ** contrast(method._reliability()) * f[..., None, None] ** method.options.sharpness
         terms = []
         for predictor, teachers in ((method.primary, high), (method.auxiliary, low)):
             t = looped_consensus(batch, v, teachers, nobody(batch))
@@ -94,7 +95,7 @@ def expected_terms(method, batch, w, high, low):
             use = teachers.any(1)
             image_weight = counts(f, teachers)[use]
             given = predictor(features)[use], hard[use], image_weight, torch.ones_like(image_weight)
-            terms.append(float(learned(method.options.loss, *given)))
+            terms.append(float(learned("heavy-tailed", *given)))
     return terms[0], method.options.mu * terms[1]
 
 
@@ -114,6 +115,33 @@ def test_low_annotations_teach_the_auxiliary_predictor_only(monkeypatch):
     terms = graded(method, batch, low, monkeypatch)
     expected = expected_terms(method, batch, w, batch.present & ~low, batch.present & low)
     assert (terms["segmentation"], terms["auxiliary"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("identified", "hard"), [(True, True), (False, False)])
+def test_targets_are_hard_and_the_loss_heavy_tailed_where_annotators_are_identified(identified, hard):
+    method = make_uma_net(make_task(classes=3, identified=identified))
+    assert (method.hard, method.heavy_tailed) == (hard, hard)
+    soft = make_uma_net(make_task(classes=3, identified=identified), target="soft")
+    assert (soft.hard, soft.heavy_tailed) == (False, False)
+    assert make_uma_net(make_task(identified=identified), target="soft", loss="heavy-tailed").heavy_tailed
+
+
+def test_annotators_who_are_alike_vote_alike_at_every_voxel():
+    """However sure the module is of one of them there; where they are not alike, it counts."""
+    method, batch = make_uma_net().eval(), sparse_batch()  # nothing is observed
+    know(method, [0.7, 0.7, 0.7])
+    assert float(method._contrast()) == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        logits = method.primary(method.backbone(batch.image))
+        found = method.loss(batch, 1.0)["segmentation"]
+    shown = batch.present[..., None, None].float().expand(batch.annotations.shape)
+    t = looped_consensus(batch, shown, batch.present, nobody(batch))
+    hard = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
+    torch.testing.assert_close(found, heavy_tailed_loss(logits, hard), **CLOSE)
+    know(method, [0.95, 0.5, 0.5])
+    assert float(method._contrast()) > 0.9
+    anonymous = make_uma_net(make_task(classes=3, identified=False))
+    assert float(anonymous._contrast()) == float(make_uma_net(make_task(annotators=1))._contrast()) == 1
 
 
 def low_memory(method: UMANet) -> None:

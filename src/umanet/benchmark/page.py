@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
-from umanet.benchmark.suite import Suite
+from umanet.benchmark.suite import Data, Suite
 from umanet.data.files import replace_file
 from umanet.data.result_files import to_csv
 from umanet.evaluation.comparison import holm
@@ -47,11 +48,14 @@ class _Scores:
 
 
 def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
-    """Write ``results.csv`` (a row per row), ``results.md`` and ``ranks.png``; returns the page."""
+    """Write ``results.csv`` (a row per row), ``results.md`` and its pictures; returns the page."""
     replace_file(output / "results.csv", to_csv(_flat(suite, results)))
     ranks = mean_ranks(suite, results)
     if len(ranks) > 1:
         draw_ranks(ranks, output / "ranks.png")
+    for data in suite.data:
+        for family, methods in families(_intervals(data, results)).items():
+            draw_family(family, methods, f"{data.metrics[0]}, {data.name}", output / _picture(data, family))
     replace_file(output / "results.md", page(suite, results, command).encode())
     return output / "results.md"
 
@@ -69,6 +73,9 @@ def page(suite: Suite, results: Results, command: str) -> str:
     for place in _places(results):
         lines += _section(suite, results, place)
         lines += _grading_section(results, place)
+    for data in suite.data:
+        for family in families(_intervals(data, results)):
+            lines += [f"## {data.name}, {family}", "", f"![{family}]({_picture(data, family)})", ""]
     lines += _rank_section(suite, results)
     lines += _left_out(results)
     return "\n".join(lines).rstrip() + "\n"
@@ -90,6 +97,19 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
         rows.append([name, *cells, *_cost([result for row, result in own if row.contestant == name])])
     heads = ["method", f"{first} {_arrow(first)}", f"minus {baseline}", *(f"{m} {_arrow(m)}" for m in others)]
     return [f"## {place[0]}, {place[1]}", "", *_table([*heads, "train (s)", "memory (MiB)"], rows), ""]
+
+
+def _intervals(data: Data, results: Results) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Of the first metric, by scenario and contestant."""
+    found = {}
+    for scenario in data.scenarios:
+        own = [(row, result) for row, result in _done(results, (data.name, scenario)) if result["cases"]]
+        found[scenario] = {name: one.interval() for name, one in _by_contestant(own, data.metrics[0]).items()}
+    return found
+
+
+def _picture(data: Data, family: str) -> str:
+    return f"{data.name}_{family}.png"
 
 
 def _grading_section(results: Results, place: Place) -> list[str]:

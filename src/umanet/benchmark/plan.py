@@ -17,13 +17,13 @@ TRAIN, VALIDATION = 0.85, 0.15
 """Shares of the patients who are not tested, in cross-validation."""
 
 
-def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | None = None) -> list[Row]:
+def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, str], float] | None = None) -> list[Row]:
     """All rows, in the order of data, scenario, seed, fold and contestant; the checkers come last.
 
     Args:
         suite: What is compared.
         output: Where ``prepare_data`` has put the data sets.
-        rates: Learning rate by data, scenario and contestant. None: the configuration's. The networks of a checker,
+        rates: Learning rate by data and contestant. None: the configuration's. The networks of a checker,
             which learn from the majority vote, have that of ``majority``.
     """
     rows = []
@@ -32,7 +32,7 @@ def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | 
             for seed in suite.seeds:
                 for fold in range(max(1, data.folds)):
                     for contestant in suite.contestants:
-                        rate = (rates or {}).get((data.name, scenario, contestant.name))
+                        rate = (rates or {}).get((data.name, contestant.name))
                         where = dataset_path(output, data, scenario, seed, fold)
                         rows.append(_row(suite, data, contestant, scenario, seed, fold, where, rate))
                     rows += _checker_rows(suite, data, scenario, seed, fold, output, rates or {})
@@ -40,17 +40,18 @@ def plan_rows(suite: Suite, output: Path, rates: dict[tuple[str, ...], float] | 
 
 
 def search_rows(suite: Suite, output: Path) -> list[Row]:
-    """A row per learning rate, with the first seed and fold."""
-    first = [row for row in plan_rows(suite, output) if row.seed == suite.seeds[0] and row.fold == 0]
-    searched = [row for row in first if not row.method.startswith(CHECK)]
+    """A row per data, contestant and learning rate, with the first scenario, seed and fold."""
+    first = {(data.name, (data.scenarios or (GIVEN,))[0], suite.seeds[0], 0) for data in suite.data}
+    rows = [row for row in plan_rows(suite, output) if (row.data, row.scenario, row.seed, row.fold) in first]
+    searched = [row for row in rows if not row.method.startswith(CHECK)]
     return [replace(row, learning_rate=rate) for row in searched for rate in suite.learning_rates]
 
 
 def _checker_rows(
-    suite: Suite, data: Data, scenario: str, seed: int, fold: int, output: Path, rates: dict[tuple[str, ...], float]
+    suite: Suite, data: Data, scenario: str, seed: int, fold: int, output: Path, rates: dict[tuple[str, str], float]
 ) -> list[Row]:
     where, config = str(dataset_path(output, data, scenario, seed, fold)), merge(suite.config, data.config)
-    rate = {"cleanlab": rates.get((data.name, scenario, "majority"))}
+    rate = {"cleanlab": rates.get((data.name, "majority"))}
     return [
         Row(data.name, scenario, CHECK + one, CHECK + one, seed, fold, where, config, data.against, rate.get(one))
         for one in suite.checkers

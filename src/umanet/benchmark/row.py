@@ -11,6 +11,8 @@ from typing import Any
 ROW, RESULT = "row.json", "result.json"
 MIB = 1024
 """``ru_maxrss`` is in KiB."""
+DIGITS = 6
+"""Of the scores of a case."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,15 @@ def do_row(folder: Path) -> dict[str, Any]:
         "memory_mib": _memory_mib(),
         "validation": median_validation(model, index),
         "summary": scored.summary,
-        "cases": scored.cases,
+        "cases": [_rounded(case) for case in scored.cases],
     }
     graded = _grading(folder / "run", index)
     return {**found, "grading": graded} if graded else found
+
+
+def _rounded(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows are kept and passed on, by the hundred."""
+    return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in case.items()}
 
 
 def _memory_mib() -> float:

@@ -48,7 +48,8 @@ def run_suite(
     tried = _do(searched, output, suite, processes, progress, retry=retry)
     rates = _best_rates(tried)
     done = _do(plan_rows(suite, output, rates), output, suite, processes, progress, retry=retry)
-    replace_file(output / "learning_rates.json", _json([{"row": list(key), "rate": r} for key, r in rates.items()]))
+    chosen = [{"data": data, "method": name, "rate": rate} for (data, name), rate in rates.items()]
+    replace_file(output / "learning_rates.json", _json(chosen))
     return done
 
 
@@ -138,12 +139,12 @@ def _note(result: Path, status: str, why: str) -> dict[str, Any]:
     return found
 
 
-def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, ...], float]:
-    """By data, scenario and contestant: the rate with the highest ``median_validation``."""
-    best: dict[tuple[str, ...], tuple[float, float]] = {}
+def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, str], float]:
+    """By data and contestant: the rate with the highest ``median_validation``."""
+    best: dict[tuple[str, str], tuple[float, float]] = {}
     for row, result in tried:
         if result["status"] == "done" and result["validation"] is not None and row.learning_rate is not None:
-            key = (row.data, row.scenario, row.contestant)
+            key = (row.data, row.contestant)
             best[key] = max(best.get(key, (-1.0, 0.0)), (result["validation"], row.learning_rate))
     return {key: rate for key, (_, rate) in best.items()}
 

@@ -86,8 +86,8 @@ class Suite(Options):
     config: Mapping[str, Any] = Field(default_factory=dict)
     """The budget of all: preset, steps, backbone, augmentation."""
     learning_rates: tuple[float, ...] = ()
-    """Tried for every method alike with the first seed (and fold); the best on the validation cases is taken for all.
-    None: that of the configuration."""
+    """Tried for every method alike with the first scenario, seed and fold of each data; for all of them the best on the
+    validation cases is taken. None: that of the configuration."""
     minutes: float = Field(default=60, gt=0)
     """A row that takes longer is stopped."""
 

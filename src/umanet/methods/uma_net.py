@@ -65,6 +65,10 @@ class UMANet(Method):
         self.annotators, self.drawn = task.annotators, task.drawn
         self.identified = task.annotators_are_identified
         self.weighs_annotators = self.identified and self.options.reliability
+        auto = "hard" if self.identified else "soft"
+        self.hard = (auto if self.options.target == "auto" else self.options.target) == "hard"
+        auto = "heavy-tailed" if self.hard else "ce-dice"
+        self.heavy_tailed = (auto if self.options.loss == "auto" else self.options.loss) == "heavy-tailed"
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
         self.auxiliary = Predictor(task, features)
@@ -94,7 +98,8 @@ class UMANet(Method):
         weights, factors = shown.expand_as(reliability).float(), batch.present.float()
         if progress >= self.options.weight_warm_up:
             factors = self._factors(batch.present)
-            weights = reliability * _over_space(factors**self.options.sharpness, reliability)
+            trust = _over_space(factors**self.options.sharpness, reliability)
+            weights = reliability ** self._contrast() * trust * shown
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
         agreement = leave_one_out_agreement(
@@ -198,6 +203,16 @@ class UMANet(Method):
         logit = torch.logit(reliability.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
         return logit / logit.max() * present
 
+    def _contrast(self) -> Float[Tensor, ""]:
+        """By how much the others fall short of the most reliable annotator, mean of 1 - F; 1 where it is not known.
+
+        Where all are alike, errors cancel out best in a vote in which nobody counts more at any voxel.
+        """
+        everybody = torch.ones(1, len(self.annotators), dtype=torch.bool, device=self.right.device)
+        if not self.weighs_annotators or len(self.annotators) == 1:
+            return everybody[0, 0].float()
+        return (1 - self._factors(everybody)).sum() / (len(self.annotators) - 1)
+
     def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
         """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
         of_image = quality.nanmean(1, keepdim=True)
@@ -230,14 +245,14 @@ class UMANet(Method):
         chosen = _over_space(teachers > 0, weights)
         nobody = torch.zeros_like(logits)
         target = weighted_consensus(batch.annotations, weights * chosen, nobody, probabilities, self.drawn)
-        if self.options.target == "hard":
+        if self.hard:
             unknown = target.sum(1, keepdim=True) < HALF
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
             target = target.masked_fill(unknown, 0) if unknown.any() else target
         image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
             weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
-        if self.options.loss == "heavy-tailed":
+        if self.heavy_tailed:
             return heavy_tailed_loss(logits, target, image_weight, weight)
         return segmentation_loss(logits, target, weight * _over_space(image_weight, weight), use=image_weight > 0)
 
