@@ -37,10 +37,10 @@ READERS = {"lidc-2d": lidc, "lidc-3d": lidc, "chase-db1": chase_db1}
 CASES = 150
 FRACTIONS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 """Of phantoms. The suite, which simulates annotators of chest X-rays and fundus photographs, has the same numbers."""
-SIZE = 96
+SIZE = 128
 """Pixels a side of phantoms in 2D."""
-PIXEL_MM = (2.0, 2.0, 2.0)
-"""Of the slices of the brain, which is 180 mm long then."""
+PIXEL_MM = (1.5, 1.5, 1.5)
+"""Of the slices of the brain, which is about 170 mm long then."""
 ALGORITHMS = ("otsu", "multi-otsu", "kmeans", "region-growing", "watershed", "chan-vese")
 DRAWING = Drawing(smooth=1.5, keep="largest")
 TASKS = {1: "hard", 2: "mild", 3: "annotators-3"}
