@@ -16,6 +16,7 @@ from umanet.__main__ import main
 from umanet.benchmark import read_suite, run
 from umanet.benchmark.page import mean_ranks, page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
+from umanet.benchmark.process import do_in_process
 from umanet.benchmark.row import RESULT, Row
 from umanet.data.index import write_index
 from umanet.errors import ConfigError
@@ -84,7 +85,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     shown = (suite.parent / "out/results.md").read_text()
     assert "| pionono | not applicable | discs given seed 0 | Anonymous annotators found" in shown
     assert "minus majority" in shown and "## Mean ranks" in shown
-    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: pytest.fail("a row was done twice"))
+    monkeypatch.setattr(run, "do_in_process", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
     assert benchmark(suite, "--page-only") == 0
 
@@ -92,18 +93,17 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
 def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suite, monkeypatch):
     calls = []
 
-    def do(command, *, timeout, **_):
-        folder = Path(command[-1])
+    def do(folder, seconds):
         row = json.loads((folder / "row.json").read_text())
         calls.append(row["contestant"])
         if row["contestant"] == "mean":
-            raise run.subprocess.TimeoutExpired(command, timeout)
+            return None
         if row["contestant"] == "truth":
-            return run.subprocess.CompletedProcess(command, -9)
+            return -9
         (folder / RESULT).write_text(json.dumps(done(0.5)))
-        return run.subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(run.subprocess, "run", do)
+    monkeypatch.setattr(run, "do_in_process", do)
     assert benchmark(suite) == 0
     status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
     assert status["mean", "1"] == ("out of time", "Stopped after 5 minutes.")
@@ -112,6 +112,13 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
     calls.clear()
     assert benchmark(suite, "--retry") == 0
     assert set(calls) == {"mean", "truth"}
+
+
+def test_a_row_that_takes_too_long_is_stopped(tmp_path):
+    Row("d", "hard", "m", "majority", 0, 0, str(tmp_path / "none.json"), {}, "truth").write(tmp_path)
+    assert do_in_process(tmp_path, 0.0) is None and not (tmp_path / RESULT).exists()
+    assert do_in_process(tmp_path, 60.0) == 0
+    assert "none.json" in json.loads((tmp_path / RESULT).read_text())["why"]
 
 
 def done(dice: float, validation: float = 0.5) -> dict[str, object]:

@@ -1,12 +1,7 @@
-"""One row: train a method, predict the test cases, score and grade. Runs in a process of its own.
-
-``python -m umanet.benchmark.row FOLDER`` does the row that ``FOLDER/row.json`` describes, and writes
-``FOLDER/result.json``.
-"""
+"""One row: train a method, predict the test cases, score and grade."""
 
 import json
 import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -128,8 +123,8 @@ def _grading(run: Path, index: Any) -> dict[str, float | None] | None:
     return grades_against_truth(run, index)
 
 
-def main(folder: Path) -> None:
-    """Write the result of the row, whatever it is; only a crash of the process writes none."""
+def do_and_write(folder: Path) -> None:
+    """Write the result of the row in ``folder`` beside it, whatever it is; only a crash of the process writes none."""
     import traceback
 
     from umanet.data.files import replace_file
@@ -141,7 +136,3 @@ def main(folder: Path) -> None:
     except Exception as error:
         found = {"status": "failed", "why": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     replace_file(folder / RESULT, (json.dumps(found) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
+from umanet.benchmark.process import do_in_process
 from umanet.benchmark.row import RESULT, Row
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file
@@ -125,18 +123,12 @@ def _result(row: Row, folder: Path, minutes: float, *, retry: bool) -> dict[str,
             return before
         result.unlink()
     row.write(folder)
-    command = [sys.executable, "-m", "umanet.benchmark.row", str(folder)]
-    try:
-        with (folder / "log.txt").open("ab") as log:
-            made = subprocess.run(
-                command, check=False, stdout=log, stderr=log, timeout=60 * minutes,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
-    except subprocess.TimeoutExpired:
+    exit_code = do_in_process(folder, 60 * minutes)
+    if exit_code is None:
         return _note(result, "out of time", f"Stopped after {minutes:g} minutes.")
     if not result.exists():
-        killed = "killed, perhaps for want of memory" if made.returncode < 0 else "it ended without a result"
-        return _note(result, "failed", f"Exit code {made.returncode}: {killed}; {folder / 'log.txt'} has what it said.")
+        killed = "killed, perhaps for want of memory" if exit_code < 0 else "it ended without a result"
+        return _note(result, "failed", f"Exit code {exit_code}: {killed}; {folder / 'log.txt'} has what it said.")
     return json.loads(result.read_text(encoding="utf-8"))
 
 
