@@ -4,7 +4,7 @@ Import ``simulate`` from ``umanet.simulation.simulate``: it reads and writes ima
 """
 
 from umanet.simulation.annotators import Recipe, annotate
-from umanet.simulation.phantoms import chest_xray, ellipsoids, write_phantoms
+from umanet.simulation.phantoms import brain_tumour, breast_dce, chest_xray, ellipsoids, fundus, write_phantoms
 from umanet.simulation.scenarios import SCENARIOS, Scenario, annotate_case
 
 __all__ = [
@@ -13,7 +13,10 @@ __all__ = [
     "Scenario",
     "annotate",
     "annotate_case",
+    "brain_tumour",
+    "breast_dce",
     "chest_xray",
     "ellipsoids",
+    "fundus",
     "write_phantoms",
 ]

@@ -1,15 +1,9 @@
-"""Phantoms: images whose truth is known because they were drawn from it. For the demo and the tests."""
-
-from pathlib import Path
+"""Phantom of a chest X-ray."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
-from scipy import ndimage
 
-from umanet.simulation.scenarios import generator
-
-Map = Float[np.ndarray, "H W"]
+from umanet.simulation.phantoms.shading import Map, ball, noise, smooth, soft
 
 
 def chest_xray(rng: np.random.Generator, size: int = 128) -> tuple[Float[np.ndarray, "H W"], UInt8[np.ndarray, "H W"]]:
@@ -23,45 +17,13 @@ def chest_xray(rng: np.random.Generator, size: int = 128) -> tuple[Float[np.ndar
     """
     y, x = _posture(rng, size)
     right, left = _lung(x, y, rng, side=-1), _lung(x, y, rng, side=1)
-    lungs = _smooth((right | left).astype(float), 0.012) > 0.5
+    lungs = smooth((right | left).astype(float), 0.012) > 0.5
     image = _body(x, y, rng)
-    image -= rng.uniform(0.30, 0.42) * _smooth(lungs.astype(float), 0.012)
+    image -= rng.uniform(0.30, 0.42) * smooth(lungs.astype(float), 0.012)
     image += _middle(x, y, rng) + _bones(x, y, lungs, rng) + _vessels(x, y, lungs, rng)
     if rng.random() < 1 / 3:
         image += _opacity(x, y, lungs, rng)
     return _exposed(image, rng), lungs.astype(np.uint8)
-
-
-def ellipsoids(
-    rng: np.random.Generator, shape: tuple[int, ...] = (24, 28, 20), num_classes: int = 3
-) -> tuple[Float[np.ndarray, "*spatial"], UInt8[np.ndarray, "*spatial"]]:
-    """Bright ellipsoids in noise, one of each class side by side along the first axis; in 2D, ellipses.
-
-    Returns:
-        The image in [0, 1] and labels in 0 ... ``num_classes`` - 1; class k is brighter than class k - 1.
-    """
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    half = np.array(shape) / 2
-    half[0] /= num_classes - 1
-    labels = np.zeros(shape, dtype=np.uint8)
-    for index in range(1, num_classes):
-        centre = np.array(shape) / 2 + rng.uniform(-0.1, 0.1, len(shape)) * half - 0.5
-        centre[0] += (2 * index - num_classes) * half[0]
-        radii = rng.uniform(0.5, 0.8, len(shape)) * half
-        labels[(((grid - centre) / radii) ** 2).sum(axis=-1) < 1] = index
-    clean = 0.2 + 0.6 * labels / (num_classes - 1)
-    return np.clip(clean + rng.normal(0, 0.05, shape), 0, 1), labels
-
-
-def write_phantoms(output: Path, cases: int, size: int = 128, seed: int = 0) -> None:
-    """Write ``images/phantom_000.png`` ... and their lungs, 0 or 255, under the same names in ``truth/``."""
-    for folder in ("images", "truth"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(cases):
-        name = f"phantom_{number:03}.png"
-        image, labels = chest_xray(generator(seed, "phantom", name), size)
-        Image.fromarray((255 * image).round().astype(np.uint8)).save(output / "images" / name)
-        Image.fromarray(255 * labels).save(output / "truth" / name)
 
 
 def _posture(rng: np.random.Generator, size: int) -> tuple[Map, Map]:
@@ -70,7 +32,7 @@ def _posture(rng: np.random.Generator, size: int) -> tuple[Map, Map]:
     angle, (stretch_y, stretch_x) = np.deg2rad(rng.normal(0, 2.5)), rng.uniform(0.92, 1.12, 2)
     y, x = y * np.cos(angle) - x * np.sin(angle), x * np.cos(angle) + y * np.sin(angle)
     y, x = y * stretch_y + rng.normal(0, 0.04), x * stretch_x + rng.normal(0, 0.03)
-    return y + 0.025 * _noise(rng, size, 0.15), x + 0.02 * _noise(rng, size, 0.15)
+    return y + 0.025 * noise(rng, (size, size), 0.15), x + 0.02 * noise(rng, (size, size), 0.15)
 
 
 def _lung(x: Map, y: Map, rng: np.random.Generator, side: int) -> np.ndarray:
@@ -91,19 +53,19 @@ def _body(x: Map, y: Map, rng: np.random.Generator) -> Map:
     """Soft tissue: neck, shoulders, trunk, and air around; thicker in the middle and below the diaphragm."""
     neck, trunk = rng.uniform(0.24, 0.30), rng.uniform(0.86, 0.96)
     shoulders = neck + 1.15 * np.clip(y + rng.uniform(0.92, 1.0), 0, None) ** 0.55
-    flanks = trunk + 0.5 * _soft(-0.25 - y, 0.5)
-    inside = _soft(np.minimum(shoulders, flanks) - np.abs(x), 0.03)
+    flanks = trunk + 0.5 * soft(-0.25 - y, 0.5)
+    inside = soft(np.minimum(shoulders, flanks) - np.abs(x), 0.03)
     depth = 0.36 + 0.22 * np.sqrt(np.clip(1 - (x / 1.15) ** 2, 0, 1))
-    return inside * (depth + 0.16 * _soft(y - 0.5, 0.25))
+    return inside * (depth + 0.16 * soft(y - 0.5, 0.25))
 
 
 def _middle(x: Map, y: Map, rng: np.random.Generator) -> Map:
     """Spine with its discs, mediastinum, windpipe, aortic knob, heart."""
-    spine = _soft(0.085 - np.abs(x), 0.03) * (0.06 + 0.012 * np.sin(y * 42 + rng.uniform(0, 6)))
-    vessels = 0.13 * _soft(0.14 + 0.03 * y - np.abs(x - 0.01), 0.05)
-    windpipe = 0.07 * _soft(0.04 - np.abs(x - 0.015), 0.03) * _soft(-0.25 - y, 0.1)
-    knob = 0.07 * _ball(x, y, 0.11, -0.33, 0.09, 0.10, 0.05)
-    heart = rng.uniform(0.10, 0.14) * _ball(x, y, 0.12, 0.34, rng.uniform(0.30, 0.38), 0.32, 0.10)
+    spine = soft(0.085 - np.abs(x), 0.03) * (0.06 + 0.012 * np.sin(y * 42 + rng.uniform(0, 6)))
+    vessels = 0.13 * soft(0.14 + 0.03 * y - np.abs(x - 0.01), 0.05)
+    windpipe = 0.07 * soft(0.04 - np.abs(x - 0.015), 0.03) * soft(-0.25 - y, 0.1)
+    knob = 0.07 * ball(x, y, 0.11, -0.33, 0.09, 0.10, 0.05)
+    heart = rng.uniform(0.10, 0.14) * ball(x, y, 0.12, 0.34, rng.uniform(0.30, 0.38), 0.32, 0.10)
     return spine + vessels - windpipe + knob + heart
 
 
@@ -116,18 +78,18 @@ def _bones(x: Map, y: Map, lungs: np.ndarray, rng: np.random.Generator) -> Map:
         back = at + 0.10 * away + 1.1 * np.clip(away - 0.3, 0, 1) ** 2
         front = at + 0.55 - 0.55 * away
         image += rng.uniform(0.055, 0.08) * _band(y - back, 0.030) + 0.025 * _band(y - front, 0.034)
-    image *= (0.15 + 0.85 * _smooth(lungs.astype(float), 0.03)) * _soft(away - 0.13, 0.03)
+    image *= (0.15 + 0.85 * smooth(lungs.astype(float), 0.03)) * soft(away - 0.13, 0.03)
     tilt = rng.normal(0, 0.03)
     line = -0.56 - 0.32 * (away - 0.1) + 0.05 * np.sin(6 * away) + tilt * np.sign(x)
-    clavicles = 0.10 * _band(y - line, 0.032) * _soft(away - 0.10, 0.03) * _soft(0.85 - away, 0.1)
+    clavicles = 0.10 * _band(y - line, 0.032) * soft(away - 0.10, 0.03) * soft(0.85 - away, 0.1)
     return image + clavicles
 
 
 def _vessels(x: Map, y: Map, lungs: np.ndarray, rng: np.random.Generator) -> Map:
     """Hilar shadows and fine texture that thins out towards the edge of the lungs."""
-    hila = sum(0.13 * _ball(x, y, side * 0.20, -0.05, 0.10, 0.20, 0.09) for side in (-1, 1))
+    hila = sum(0.13 * ball(x, y, side * 0.20, -0.05, 0.10, 0.20, 0.09) for side in (-1, 1))
     near = np.exp(-((np.hypot(np.abs(x) - 0.2, (y + 0.02) / 1.3) / 0.32) ** 2))
-    branches = np.clip(_noise(rng, len(x), 0.014) - 0.3, 0, 2)
+    branches = np.clip(noise(rng, x.shape, 0.014) - 0.3, 0, 2)
     return np.asarray(hila) + lungs * (0.06 * near + 0.01) * branches
 
 
@@ -136,39 +98,19 @@ def _opacity(x: Map, y: Map, lungs: np.ndarray, rng: np.random.Generator) -> Map
     row, column = rng.choice(np.argwhere(lungs))
     radius = rng.uniform(0.18, 0.4)
     distance = np.hypot(x - x[row, column], y - y[row, column]) / radius
-    cloud = np.exp(-(distance**2)) * (1 + 0.35 * _noise(rng, len(x), 0.05))
-    return rng.uniform(0.15, 0.35) * np.clip(cloud, 0, 1.5) * _smooth(lungs.astype(float), 0.03)
+    cloud = np.exp(-(distance**2)) * (1 + 0.35 * noise(rng, x.shape, 0.05))
+    return rng.uniform(0.15, 0.35) * np.clip(cloud, 0, 1.5) * smooth(lungs.astype(float), 0.03)
 
 
 def _exposed(image: Map, rng: np.random.Generator) -> Map:
     """As the detector sees it: blur, contrast, brightness, grain; [0, 1]."""
     size = len(image)
-    image = _smooth(image, 0.004) + 0.012 * _noise(rng, size, 0.03)
+    image = smooth(image, 0.004) + 0.012 * noise(rng, (size, size), 0.03)
     image = np.clip(image * rng.uniform(1.0, 1.25) + rng.normal(0, 0.03), 0, 1) ** rng.uniform(0.85, 1.3)
     return np.clip(image + rng.uniform(0.008, 0.02) * rng.normal(size=image.shape), 0, 1)
 
 
-def _soft(distance: Map, width: float) -> Map:
-    """A smooth step: 0 for negative, 1 for positive distances."""
-    return 1 / (1 + np.exp(-np.clip(distance / width * 4, -50, 50)))
-
-
-def _ball(x: Map, y: Map, at_x: float, at_y: float, wide: float, high: float, edge: float) -> Map:
-    return _soft(1 - np.hypot((x - at_x) / wide, (y - at_y) / high), edge / wide)
-
-
 def _band(distance: Map, width: float) -> Map:
     """A bone: dense at both rims, lighter between."""
-    inside = _soft(width - np.abs(distance), width / 2)
+    inside = soft(width - np.abs(distance), width / 2)
     return inside * (0.75 + 0.25 * np.clip(np.abs(distance) / width, 0, 1) ** 2)
-
-
-def _smooth(image: Map, scale: float) -> Map:
-    """Gaussian blur; ``scale`` is a share of the image's side."""
-    return np.asarray(ndimage.gaussian_filter(image, scale * len(image)))
-
-
-def _noise(rng: np.random.Generator, size: int, scale: float) -> Map:
-    """Smooth noise of unit variance; ``scale`` is a share of the image's side."""
-    noise = _smooth(rng.normal(size=(size, size)), scale)
-    return noise / noise.std()
