@@ -119,7 +119,7 @@ def suite(tmp_path) -> Path:
 
 def test_checkers_are_rows_of_their_own_that_are_not_searched(suite):
     read = read_suite(suite)
-    rates = {("discs", "given", "majority"): 1e-2}
+    rates = {("discs", "majority"): 1e-2}
     rows = {row.contestant: row for row in plan_rows(read, suite.parent, rates)}
     assert list(rows) == ["majority", "check-cleanlab", "check-others", "check-staple"]
     assert rows["check-cleanlab"].learning_rate == 1e-2 and rows["check-others"].learning_rate is None

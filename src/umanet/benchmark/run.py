@@ -43,7 +43,7 @@ def run_suite(
         ConfigError: The output holds results of another suite or of other code, or a path is not there.
     """
     require_same(suite, output)
-    prepare_data(suite, root, output)
+    prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
     searched = search_rows(suite, output)
     tried = _do(searched, output, suite, processes, progress, retry=retry)
     rates = _best_rates(tried)
