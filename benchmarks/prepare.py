@@ -192,8 +192,6 @@ def read_arguments() -> Namespace:
 
 def main() -> None:
     arguments = read_arguments()
-    # Importers warn of what phantoms never had: annotations by experts, an official split.
-    logging.getLogger("umanet").setLevel(logging.ERROR)
     try:
         if arguments.kind == "readers":
             prepare_readers(arguments.data, arguments.output)
@@ -205,4 +203,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Importers warn of what phantoms never had: annotations by experts, an official split.
+    logging.getLogger("umanet").setLevel(logging.ERROR)
     main()

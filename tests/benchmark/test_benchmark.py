@@ -15,10 +15,11 @@ from fake_data.discs import write_discs
 from umanet.__main__ import main
 from umanet.benchmark import read_suite, run
 from umanet.benchmark.family_chart import draw_family, families
-from umanet.benchmark.page import mean_ranks, page
+from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import do_in_process
 from umanet.benchmark.row import RESULT, Row
+from umanet.benchmark.scores import Scores, mean_ranks, share_of_gap
 from umanet.data.index import write_index
 from umanet.errors import ConfigError
 from umanet.simulation.simulate import simulate
@@ -147,15 +148,41 @@ def test_the_learning_rate_is_that_with_the_best_validation(suite):
 def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
     read = read_suite(suite)
     score = {"truth": 0.9, "majority": 0.6, "mean": 0.7, "uma-net": 0.8, "uma-net, no QAM": 0.7}
-    results = [(row, done(score[row.contestant])) for row in plan_rows(read, suite.parent) if row.contestant in score]
+    absent = {"status": "not applicable", "why": "Anonymous."}
+    results = [
+        (row, done(score[row.contestant]) if row.contestant in score else absent)
+        for row in plan_rows(read, suite.parent)
+    ]
     shown = page(read, results, "umanet benchmark")
-    assert "minus mean" in shown
+    assert "minus mean | gap |" in shown and "12 of 12 rows" in shown
     assert (
         next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
     )
     ranks = mean_ranks(read, results)
     assert ranks["uma-net"] == [1, 1] and ranks["mean"] == ranks["uma-net, no QAM"] == [2.5, 2.5]
     assert ranks["majority"] == [4, 4] and "truth" not in ranks
+
+
+def test_a_place_counts_in_ranks_once_all_have_been_tried_there(suite):
+    read = read_suite(suite)
+    rows = [row for row in plan_rows(read, suite.parent) if row.seed == 0]
+    results = [(row, done(0.5)) for row in rows]
+    assert set(mean_ranks(read, results[:-1])) == set()
+    failed = [*results[:-1], (rows[-1], {"status": "failed", "why": "?"})]
+    assert rows[-1].contestant not in mean_ranks(read, failed) and "majority" in mean_ranks(read, failed)
+
+
+def test_the_share_of_the_gap_is_a_ratio_of_means_and_said_only_where_there_is_a_gap():
+    patients = {(0, 0, f"c{n}"): f"p{n // 2}" for n in range(8)}
+
+    def scores(level, slope=0.0):
+        return Scores({key: level + slope * n for n, key in enumerate(patients)}, patients)
+
+    share = share_of_gap(scores(0.8), scores(0.5), scores(0.9))
+    assert share == pytest.approx((0.75, 0.75, 0.75))
+    mean, low, high = share_of_gap(scores(0.5, 0.1), scores(0.5), scores(0.9))
+    assert mean == pytest.approx(0.35 / 0.4) and low < mean < high
+    assert share_of_gap(scores(0.8), scores(0.9, -0.01), scores(0.83, 0.01)) is None
 
 
 def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):

@@ -15,9 +15,10 @@ from umanet.benchmark import read_suite
 from umanet.benchmark.check import check
 from umanet.benchmark.checkers import agreement_quality, cleanlab_quality, label_probability, staple_quality
 from umanet.benchmark.grades import quality_against_dice
-from umanet.benchmark.page import mean_ranks, page
+from umanet.benchmark.page import page
 from umanet.benchmark.plan import plan_rows, search_rows
 from umanet.benchmark.row import RESULT, Row, do_row
+from umanet.benchmark.scores import mean_ranks
 from umanet.config import build_config
 from umanet.data.index import DatasetIndex, write_index
 from umanet.errors import ConfigError

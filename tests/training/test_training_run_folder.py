@@ -20,7 +20,7 @@ def test_every_setting_that_differs_is_named_with_both_values(tmp_path):
     with pytest.raises(RunError) as error:
         refuse_other_config(tmp_path, before.model_copy(update=changes), 2)
     assert str(error.value) == (
-        "seed = 5 (0 in the run), uma_net.target = soft (hard in the run), data.patch = 8 12 (none in the run) found, "
+        "seed = 5 (0 in the run), uma_net.target = soft (auto in the run), data.patch = 8 12 (none in the run) found, "
         f"the settings in {tmp_path / CONFIG} expected. Resume with these, or start a new run."
     )
 

@@ -3,24 +3,34 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from umanet.benchmark.family_chart import draw_family, families
+from umanet.benchmark.plan import plan_rows
 from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
+from umanet.benchmark.run import code_digest
+from umanet.benchmark.scores import (
+    TRUTH,
+    Results,
+    Scores,
+    best_fusion,
+    by_contestant,
+    differences,
+    mean_of,
+    mean_ranks,
+    share_of_gap,
+)
 from umanet.benchmark.suite import Data, Suite
 from umanet.data.files import replace_file
 from umanet.data.result_files import to_csv
-from umanet.evaluation.comparison import holm
 from umanet.evaluation.protocol import METRICS
-from umanet.fusion import FUSIONS
-from umanet.metrics.interval import bootstrap_interval, paired_difference
+from umanet.metrics.interval import PairedDifference
 
-TRUTH = "truth"
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip
 """As ``against_truth`` has them."""
@@ -29,22 +39,8 @@ SHOWN_GRADES = {
     "quality_spearman": "Spearman", "uncertainty_auroc": "AUROC of uncertainty", "consensus_dice": "Dice of consensus",
 }  # fmt: skip
 """With their heads in the table."""
-Results = Sequence[tuple[Row, dict[str, Any]]]
 Place = tuple[str, str]
 """Data and scenario."""
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Of one contestant in one place: a value per seed, fold and case, of whichever patient."""
-
-    values: dict[tuple[int, int, str], float]
-    patients: dict[tuple[int, int, str], str]
-
-    def interval(self) -> tuple[float, float, float]:
-        keys = sorted(self.values)
-        values = [self.values[k] for k in keys]
-        return float(np.mean(values)), *bootstrap_interval(values, [self.patients[k] for k in keys], seed=0)
 
 
 def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
@@ -62,12 +58,17 @@ def write_results(suite: Suite, results: Results, output: Path, command: str) ->
 
 def page(suite: Suite, results: Results, command: str) -> str:
     """The page in Markdown."""
-    lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else []), f"Command: `{command}`.", ""]
+    rows = len(plan_rows(suite, Path()))
+    lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     lines += [
+        f"Command: `{command}`; umanet {version('umanet')}, code {code_digest()[:12]}.",
+        f"{len(results)} of {rows} rows have a result.",
+        "",
         f"Seeds {', '.join(map(str, suite.seeds))}; budget and search alike for all: "
         f"`{json.dumps(suite.config)}`, learning rates {', '.join(map(str, suite.learning_rates)) or 'as configured'}.",
         "Means over test cases, seeds and folds, with 95 % intervals over patients. Difference: to the fused baseline",
         "with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, after Holm.",
+        "Gap: the share of the way from that baseline to training on the truth.",
         "",
     ]
     for place in _places(results):
@@ -87,16 +88,22 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
     if not own:
         return []
     first, *others = data.metrics
-    scores = {metric: _by_contestant(own, metric) for metric in data.metrics}
-    baseline = _best_fusion(scores[first], own, METRICS[first].better)
-    differences = _differences(scores[first], baseline)
+    scores = {metric: by_contestant(own, metric) for metric in data.metrics}
+    baseline = best_fusion(scores[first], METRICS[first].better)
+    compared = differences(scores[first], baseline)
+    truth = scores[first].get(TRUTH) if baseline else None
     rows = []
     for name, one in scores[first].items():
-        cells = [_show(*one.interval()), differences.get(name, "")]
+        cells = [_show(*one.interval())]
+        if baseline is not None:
+            cells.append(_show_difference(*compared[name]) if name in compared else "")
+        if baseline is not None and truth is not None:
+            cells.append(_show_share(one, scores[first][baseline], truth) if name != baseline else "")
         cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
         rows.append([name, *cells, *_cost([result for row, result in own if row.contestant == name])])
-    heads = ["method", f"{first} {_arrow(first)}", f"minus {baseline}", *(f"{m} {_arrow(m)}" for m in others)]
-    return [f"## {place[0]}, {place[1]}", "", *_table([*heads, "train (s)", "memory (MiB)"], rows), ""]
+    heads = [f"{first} {_arrow(first)}", *([f"minus {baseline}"] if baseline else []), *(["gap"] if truth else [])]
+    heads += [f"{metric} {_arrow(metric)}" for metric in others]
+    return [f"## {place[0]}, {place[1]}", "", *_table(["method", *heads, "train (s)", "memory (MiB)"], rows), ""]
 
 
 def _intervals(data: Data, results: Results) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -104,7 +111,7 @@ def _intervals(data: Data, results: Results) -> dict[str, dict[str, tuple[float,
     found = {}
     for scenario in data.scenarios:
         own = [(row, result) for row, result in _done(results, (data.name, scenario)) if result["cases"]]
-        found[scenario] = {name: one.interval() for name, one in _by_contestant(own, data.metrics[0]).items()}
+        found[scenario] = {name: one.interval() for name, one in by_contestant(own, data.metrics[0]).items()}
     return found
 
 
@@ -143,51 +150,6 @@ def _over_seeds(grades: Sequence[tuple[int, dict[str, Any]]], key: str) -> str:
     return _show(float(np.mean(means)), min(means), max(means)) if means else ""
 
 
-def _differences(scores: dict[str, _Scores], baseline: str | None) -> dict[str, str]:
-    if baseline is None:
-        return {}
-    found = {}
-    base = scores[baseline]
-    for name, one in scores.items():
-        keys = sorted(set(one.values) & set(base.values))
-        if name != baseline and keys:
-            patients = [base.patients[k] for k in keys]
-            found[name] = paired_difference([one.values[k] for k in keys], [base.values[k] for k in keys], patients, 0)
-    adjusted = holm([None if np.isnan(one.p_value) else one.p_value for one in found.values()])
-    return {
-        name: f"{_show(100 * one.mean, 100 * one.low, 100 * one.high, 2)}{'' if p is None else f', p {p:.2g}'}"
-        for (name, one), p in zip(found.items(), adjusted, strict=True)
-    }
-
-
-def _best_fusion(scores: dict[str, _Scores], own: Results, better: str) -> str | None:
-    fused = {row.contestant for row, _ in own if row.method in FUSIONS}
-    sign = -1 if better == "lower" else 1
-    means = {name: sign * one.interval()[0] for name, one in scores.items() if name in fused}
-    return max(means, key=lambda name: means[name]) if means else None
-
-
-def mean_ranks(suite: Suite, results: Results) -> dict[str, list[float]]:
-    """Ranks of the contestants, 1 the best, in every place, seed and fold where all applicable ones are done.
-
-    The truth is no contestant. Ties share the mean of their ranks.
-    """
-    ranks: dict[str, list[float]] = defaultdict(list)
-    for data in suite.data:
-        sign = 1 if METRICS[data.metrics[0]].better == "lower" else -1
-        groups: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
-        for row, result in results:
-            if row.data == data.name and result["status"] == "done" and result["cases"] and row.method != TRUTH:
-                mean = np.mean([value for _, _, value in _values(result, data.metrics[0])])
-                groups[row.scenario, row.seed, row.fold][row.contestant] = sign * float(mean)
-        for group in groups.values():
-            for name, value in group.items():
-                below = sum(other < value for other in group.values())
-                alike = sum(other == value for other in group.values())
-                ranks[name].append(below + (alike + 1) / 2)
-    return dict(ranks)
-
-
 def _rank_section(suite: Suite, results: Results) -> list[str]:
     ranks = mean_ranks(suite, results)
     if len(ranks) < 2:
@@ -219,7 +181,7 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
                 "data": row.data, "scenario": row.scenario, "method": row.contestant, "seed": row.seed,
                 "fold": row.fold, "status": result["status"], "why": result.get("why", ""),
                 "learning_rate": row.learning_rate,
-                **{metric: _mean(result, metric) if done else None for metric in metrics},
+                **{metric: mean_of(result, metric) if done else None for metric in metrics},
                 "validation": result.get("validation"),
                 "train_seconds": result["seconds"]["train"] if done else None,
                 "predict_seconds": result["seconds"]["predict"] if done else None,
@@ -228,29 +190,6 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
-
-
-def _values(result: dict[str, Any], metric: str) -> list[tuple[str, str, float]]:
-    """Case, patient and value; of several classes their mean."""
-    rows = result["cases"]
-    several = any(row["class"] == "(mean)" for row in rows)
-    chosen = [row for row in rows if row["class"] == "(mean)" or not several]
-    return [(row["case"], row["patient"], row[metric]) for row in chosen if row.get(metric) is not None]
-
-
-def _mean(result: dict[str, Any], metric: str) -> float | None:
-    values = [value for _, _, value in _values(result, metric)]
-    return float(np.mean(values)) if values else None
-
-
-def _by_contestant(own: Results, metric: str) -> dict[str, _Scores]:
-    found: dict[str, _Scores] = {}
-    for row, result in own:
-        scores = found.setdefault(row.contestant, _Scores({}, {}))
-        for case, patient, value in _values(result, metric):
-            scores.values[row.seed, row.fold, case] = value
-            scores.patients[row.seed, row.fold, case] = patient
-    return {name: scores for name, scores in found.items() if scores.values}
 
 
 def _cost(results: Iterable[dict[str, Any]]) -> list[str]:
@@ -269,6 +208,15 @@ def _places(results: Results) -> list[Place]:
 
 def _arrow(metric: str) -> str:
     return "↓" if METRICS[metric].better == "lower" else "↑"
+
+
+def _show_difference(one: PairedDifference, p: float | None) -> str:
+    return _show(100 * one.mean, 100 * one.low, 100 * one.high, 2) + ("" if p is None else f", p {p:.2g}")
+
+
+def _show_share(one: Scores, baseline: Scores, truth: Scores) -> str:
+    share = share_of_gap(one, baseline, truth)
+    return "" if share is None else "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * value for value in share))
 
 
 def _show(mean: float, low: float, high: float, digits: int = 3) -> str:
