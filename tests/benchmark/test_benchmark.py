@@ -2,8 +2,13 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from umanet.benchmark import read_suite, run
 from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
-from umanet.benchmark.process import do_in_process
+from umanet.benchmark.process import Processes
 from umanet.benchmark.row import RESULT, Row
 from umanet.benchmark.scores import Scores, mean_ranks, share_of_gap
 from umanet.data.index import write_index
@@ -87,7 +92,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     shown = (suite.parent / "out/results.md").read_text()
     assert "| pionono | not applicable | discs given seed 0 | Anonymous annotators found" in shown
     assert "minus majority" in shown and "## Mean ranks" in shown
-    monkeypatch.setattr(run, "do_in_process", lambda *_, **__: pytest.fail("a row was done twice"))
+    monkeypatch.setattr(run.Processes, "do", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
     assert benchmark(suite, "--page-only") == 0
 
@@ -95,7 +100,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
 def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suite, monkeypatch):
     calls = []
 
-    def do(folder, seconds):
+    def do(_, folder, seconds):
         row = json.loads((folder / "row.json").read_text())
         calls.append(row["contestant"])
         if row["contestant"] == "mean":
@@ -105,7 +110,7 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
         (folder / RESULT).write_text(json.dumps(done(0.5)))
         return 0
 
-    monkeypatch.setattr(run, "do_in_process", do)
+    monkeypatch.setattr(run.Processes, "do", do)
     assert benchmark(suite) == 0
     status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
     assert status["mean", "1"] == ("out of time", "Stopped after 5 minutes.")
@@ -118,9 +123,26 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
 
 def test_a_row_that_takes_too_long_is_stopped(tmp_path):
     Row("d", "hard", "m", "majority", 0, 0, str(tmp_path / "none.json"), {}, "truth").write(tmp_path)
-    assert do_in_process(tmp_path, 0.0) is None and not (tmp_path / RESULT).exists()
-    assert do_in_process(tmp_path, 60.0) == 0
+    assert Processes().do(tmp_path, 0.0) is None and not (tmp_path / RESULT).exists()
+    assert Processes().do(tmp_path, 60.0) == 0
     assert "none.json" in json.loads((tmp_path / RESULT).read_text())["why"]
+
+
+def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
+    text = re.sub(r"methods = .*", 'methods = ["majority"]', suite.read_text()).replace("[0, 1]", "[0]")
+    text = text.replace("learning_rates", "#").replace("max_steps = 2", "max_steps = 200")
+    suite.write_text(re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", text))
+    command = [sys.executable, "-m", "umanet", "benchmark", str(suite), "-o", str(suite.parent / "out")]
+    row = suite.parent / "out/rows/discs/given/majority/seed0_fold0"
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        while not (row / "run").exists() and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Interrupted" in said
+    assert not (row / RESULT).exists()
+    assert benchmark(suite) == 0
+    assert [row["status"] for row in rows_of(suite)] == ["done"]
 
 
 def done(dice: float, validation: float = 0.5) -> dict[str, object]:
@@ -208,9 +230,32 @@ def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypa
     suite.write_text(other)
     with pytest.raises(ConfigError, match="Results with another config found in"):
         run.require_same(read_suite(suite), suite.parent / "out")
+    suite.write_text(other.replace("max_steps = 3", "max_steps = 2") + "config = {trainer = {batch_size = 4}}\n")
+    with pytest.raises(ConfigError, match="Results with another data discs found in"):
+        run.require_same(read_suite(suite), suite.parent / "out")
+    digest = run.method_digest
+    with monkeypatch.context() as context:
+        context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else digest(name))
+        with pytest.raises(ConfigError, match="Results with another code of uma-net found in"):
+            run.require_same(read, suite.parent / "out")
+        run.require_same(
+            read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), suite.parent / "out"
+        )
     monkeypatch.setattr(run, "code_digest", lambda: "other")
     with pytest.raises(ConfigError, match="Results with another code found in"):
         run.require_same(read, suite.parent / "out")
+
+
+def test_a_row_that_was_another_one_is_not_taken_for_it(suite, monkeypatch):
+    def do(_, folder, seconds):
+        (folder / RESULT).write_text(json.dumps(done(0.5)))
+        return 0
+
+    monkeypatch.setattr(run.Processes, "do", do)
+    assert benchmark(suite) == 0
+    suite.write_text(suite.read_text().replace('grade = "none"', 'grade = "image"'))
+    with pytest.raises(ConfigError, match=r"A row with another config found in .*uma-net, no QAM"):
+        run.done_rows(read_suite(suite), suite.parent / "out")
 
 
 def test_folds_test_every_patient_once_and_never_part_one(tmp_path):

@@ -1,25 +1,31 @@
 """Does the rows of a suite that are not done yet, each in a process of its own: a crash loses one row."""
 
 import hashlib
+import inspect
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
-from umanet.benchmark.process import do_in_process
-from umanet.benchmark.row import RESULT, Row
+from umanet.benchmark.process import Processes
+from umanet.benchmark.row import RESULT, ROW, Row
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file
 from umanet.errors import ConfigError
+from umanet.methods import METHODS
 
 ROWS, STATE = "rows", "suite.json"
-CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "methods", "metrics", "models", "simulation",
-        "training", "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py",
-        "benchmark/grades.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py",
-        "grading.py", "losses.py", "method_options.py", "types.py")  # fmt: skip
-"""What results depend on, in the package: pages and command line may change between two rows, this may not."""
+CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "models", "simulation", "training",
+        "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
+        "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
+        "benchmark/plan.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py", "grading.py",
+        "losses.py", "method_options.py", "types.py")  # fmt: skip
+"""What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
+between two rows, these may not."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -65,35 +71,44 @@ def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
 
 
 def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
+    for row in rows:
+        _require_same_row(row, output / ROWS / row.key)
     paths = ((row, output / ROWS / row.key / RESULT) for row in rows)
     return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
 
 
 def require_same(suite: Suite, output: Path) -> None:
-    """Refuse results of another suite or other code; write down both where there are none.
+    """Refuse results of another suite or other code; write down both.
 
-    A suite may grow: further seeds, methods, variants, data and time change no row that is done.
+    A suite may grow: further seeds, methods, variants, scenarios, metrics, data, learning rates and time change no row
+    that is done.
 
     Raises:
         ConfigError: As said.
     """
     path = output / STATE
-    fixed = {"config": dict(suite.config), "learning_rates": suite.learning_rates, "name": suite.name}
-    state = json.loads(_json({"code": code_digest(), **fixed}))
+    methods = {one.consensus_of or one.method for one in suite.contestants} | {one.method for one in suite.contestants}
+    data = {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data}
+    state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
+    parts = {"code of": {name: method_digest(name) for name in sorted(methods)}, "data": data}
+    state = json.loads(_json({**state, **parts}))
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = next((key for key in state if before.get(key) != state[key]), None)
-        if other is not None:
+        other = [key for key in state if key not in parts and before.get(key) != state[key]]
+        for key in parts:
+            known = before.get(key, {})
+            other += [f"{key} {name}" for name, value in state[key].items() if known.get(name, value) != value]
+            state[key] = {**known, **state[key]}
+        if other:
             raise ConfigError(
-                f"Results with another {other} found in {output}, the same expected: results of two are never mixed. "
-                "Choose another --output, or go back to what made them."
+                f"Results with another {other[0]} found in {output}, the same expected: results of two are never "
+                "mixed. Choose another --output, or go back to what made them."
             )
-        return
     replace_file(path, _json(state))
 
 
 def code_digest() -> str:
-    """SHA-256 of the code that results depend on."""
+    """SHA-256 of the code that all results depend on."""
     root, digest = Path(__file__).parents[1], hashlib.sha256()
     for part in CODE:
         for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
@@ -102,21 +117,46 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def method_digest(method: str) -> str:
+    """SHA-256 of the file of a method."""
+    return hashlib.sha256(Path(inspect.getfile(METHODS[method])).read_bytes()).hexdigest()
+
+
+def _require_same_row(row: Row, folder: Path) -> None:
+    """Refuse the result of a row that was another one: a variant or data set with other settings then."""
+    if (folder / ROW).exists():
+        before = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(asdict(row)))
+        other = next((key for key in now if key != "dataset" and before.get(key) != now[key]), None)
+        if other is not None:
+            raise ConfigError(
+                f"A row with another {other} found in {folder}: {before.get(other)}; {now[other]} expected. Give the "
+                "variant another name, choose another --output, or remove the row."
+            )
+
+
 def _do(
-    rows: Sequence[Row], output: Path, suite: Suite, processes: int, progress: Progress | None, *, retry: bool
+    rows: Sequence[Row], output: Path, suite: Suite, number: int, progress: Progress | None, *, retry: bool
 ) -> list[tuple[Row, dict[str, Any]]]:
+    for row in rows:
+        _require_same_row(row, output / ROWS / row.key)
     found: dict[str, dict[str, Any]] = {}
-    with ThreadPoolExecutor(processes) as pool:
-        waiting = {pool.submit(_result, row, output / ROWS / row.key, suite.minutes, retry=retry): row for row in rows}
-        for number, future in enumerate(as_completed(waiting), start=1):
+    processes, pool = Processes(), ThreadPoolExecutor(number)
+    given = processes, 60 * suite.minutes
+    try:
+        waiting = {pool.submit(_result, row, output / ROWS / row.key, *given, retry=retry): row for row in rows}
+        for done, future in enumerate(as_completed(waiting), start=1):
             row = waiting[future]
             found[row.key] = future.result()
             if progress:
-                progress(number, len(rows), f"{row.key} {found[row.key]['status']}")
+                progress(done, len(rows), f"{row.key} {found[row.key]['status']}")
+    finally:  # Ctrl-C above all: nothing more begins, and what runs is stopped without a result
+        pool.shutdown(wait=False, cancel_futures=True)
+        processes.stop()
     return [(row, found[row.key]) for row in rows]
 
 
-def _result(row: Row, folder: Path, minutes: float, *, retry: bool) -> dict[str, Any]:
+def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, retry: bool) -> dict[str, Any]:
     result = folder / RESULT
     if result.exists():
         before = json.loads(result.read_text(encoding="utf-8"))
@@ -124,13 +164,24 @@ def _result(row: Row, folder: Path, minutes: float, *, retry: bool) -> dict[str,
             return before
         result.unlink()
     row.write(folder)
-    exit_code = do_in_process(folder, 60 * minutes)
+    _remove_unbegun_runs(folder)
+    exit_code = processes.do(folder, seconds)
     if exit_code is None:
-        return _note(result, "out of time", f"Stopped after {minutes:g} minutes.")
+        return _note(result, "out of time", f"Stopped after {seconds / 60:g} minutes.")
     if not result.exists():
         killed = "killed, perhaps for want of memory" if exit_code < 0 else "it ended without a result"
         return _note(result, "failed", f"Exit code {exit_code}: {killed}; {folder / 'log.txt'} has what it said.")
     return json.loads(result.read_text(encoding="utf-8"))
+
+
+def _remove_unbegun_runs(folder: Path) -> None:
+    """Of a row that was killed before they were written down: they cannot be resumed."""
+    from umanet.training.checkpoints import FOLDER  # here, as pages need no training
+    from umanet.training.run_folder import CONFIG
+
+    for checkpoints in folder.rglob(FOLDER):
+        if not (checkpoints.parent / CONFIG).exists():
+            shutil.rmtree(checkpoints.parent)
 
 
 def _note(result: Path, status: str, why: str) -> dict[str, Any]:
