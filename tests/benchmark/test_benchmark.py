@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fake_data.arrays import make_task
 from fake_data.discs import write_discs
 from umanet.__main__ import main
 from umanet.benchmark import read_suite, run
@@ -24,9 +25,11 @@ from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import Processes
 from umanet.benchmark.row import RESULT, Row
-from umanet.benchmark.scores import Scores, mean_ranks, share_of_gap
+from umanet.benchmark.scores import Scores, ranks
+from umanet.config import build_config, merge
 from umanet.data.index import write_index
 from umanet.errors import ConfigError
+from umanet.methods import build_method
 from umanet.simulation.simulate import simulate
 
 SUITES = Path(__file__).parents[2] / "benchmarks/suites"
@@ -176,35 +179,52 @@ def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
         for row in plan_rows(read, suite.parent)
     ]
     shown = page(read, results, "umanet benchmark")
-    assert "minus mean | gap |" in shown and "12 of 12 rows" in shown
+    assert "minus mean | gap | ece" in shown and "12 of 12 rows" in shown
     assert (
         next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
     )
-    ranks = mean_ranks(read, results)
-    assert ranks["uma-net"] == [1, 1] and ranks["mean"] == ranks["uma-net, no QAM"] == [2.5, 2.5]
-    assert ranks["majority"] == [4, 4] and "truth" not in ranks
+    found = ranks(read, results)
+    assert found["uma-net"] == [(1, 4), (1, 4)] and found["mean"] == found["uma-net, no QAM"] == [(2.5, 4)] * 2
+    assert found["majority"] == [(4, 4)] * 2 and "truth" not in found
+    assert "| uma-net | 1.00 | 100 % | 2 |" in shown and "| mean | 2.50 | 50 % | 2 |" in shown
 
 
 def test_a_place_counts_in_ranks_once_all_have_been_tried_there(suite):
     read = read_suite(suite)
     rows = [row for row in plan_rows(read, suite.parent) if row.seed == 0]
     results = [(row, done(0.5)) for row in rows]
-    assert set(mean_ranks(read, results[:-1])) == set()
+    assert set(ranks(read, results[:-1])) == set()
     failed = [*results[:-1], (rows[-1], {"status": "failed", "why": "?"})]
-    assert rows[-1].contestant not in mean_ranks(read, failed) and "majority" in mean_ranks(read, failed)
+    assert rows[-1].contestant not in ranks(read, failed) and "majority" in ranks(read, failed)
 
 
-def test_the_share_of_the_gap_is_a_ratio_of_means_and_said_only_where_there_is_a_gap():
-    patients = {(0, 0, f"c{n}"): f"p{n // 2}" for n in range(8)}
+PATIENTS = {(seed, 0, f"c{n}"): f"p{n // 2}" for seed in range(3) for n in range(8)}
 
-    def scores(level, slope=0.0):
-        return Scores({key: level + slope * n for n, key in enumerate(patients)}, patients)
 
-    share = share_of_gap(scores(0.8), scores(0.5), scores(0.9))
-    assert share == pytest.approx((0.75, 0.75, 0.75))
-    mean, low, high = share_of_gap(scores(0.5, 0.1), scores(0.5), scores(0.9))
-    assert mean == pytest.approx(0.35 / 0.4) and low < mean < high
-    assert share_of_gap(scores(0.8), scores(0.9, -0.01), scores(0.83, 0.01)) is None
+def scores(level: float, by_case: float = 0.0, by_seed: float = 0.0) -> Scores:
+    values = {key: level + by_case * int(key[2][1:]) + by_seed * key[0] for key in PATIENTS}
+    return Scores(values, PATIENTS)
+
+
+def test_intervals_are_over_seeds_as_well_as_patients():
+    assert scores(0.5).interval() == pytest.approx((0.5, 0.5, 0.5))
+    mean, low, high = scores(0.5, by_seed=0.1).interval()
+    assert (mean, low, high) == pytest.approx((0.6, 0.5, 0.7))
+    mean, low, high = scores(0.5, by_case=0.1).interval()
+    assert low < mean < high and low >= 0.55 and high <= 1.15  # the mean of the first and of the last patient
+    difference = scores(0.5, by_case=0.1, by_seed=0.1).minus(scores(0.4, by_case=0.1))
+    assert (difference.mean, difference.low, difference.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert scores(0.5).minus(Scores({}, {})) is None
+
+
+def test_the_share_of_the_gap_is_a_ratio_of_means_and_said_only_where_the_truth_is_better():
+    low, true = scores(0.5), scores(0.9)
+    assert scores(0.8).share_of_gap(low, true, "higher") == pytest.approx((0.75, 0.75, 0.75))
+    assert scores(0.6).share_of_gap(true, low, "lower") == pytest.approx((0.75, 0.75, 0.75))
+    mean, least, most = scores(0.5, by_case=0.1).share_of_gap(low, true, "higher")
+    assert mean == pytest.approx(0.35 / 0.4) and least < mean < most
+    assert scores(0.8).share_of_gap(scores(0.7, by_case=-0.1), scores(0.3, by_case=0.02), "higher") is None
+    assert scores(0.3).share_of_gap(true, low, "higher") is None
 
 
 def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
@@ -307,6 +327,19 @@ def test_a_row_can_be_read_back(tmp_path):
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_suites_of_the_project_can_be_read(path):
     assert read_suite(path).contestants
+
+
+def test_every_variant_of_an_ablation_is_another_method():
+    """What is set may be what ``auto`` chooses."""
+    read = read_suite(SUITES / "ablation_chest_xray.toml")
+
+    def meant(contestant):
+        config = build_config(merge(read.config, {**contestant.config, "method": contestant.method}), 2)
+        method = build_method(make_task(), config)
+        options = config.uma_net.model_dump(exclude={"target", "loss"})
+        return json.dumps([contestant.method, options, getattr(method, "hard", 0), getattr(method, "heavy_tailed", 0)])
+
+    assert len({meant(one) for one in read.contestants}) == len(read.contestants)
 
 
 def test_a_suite_extends_another_one_and_no_circle(suite):

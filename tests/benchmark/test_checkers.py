@@ -18,7 +18,7 @@ from umanet.benchmark.grades import quality_against_dice
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import plan_rows, search_rows
 from umanet.benchmark.row import RESULT, Row, do_row
-from umanet.benchmark.scores import mean_ranks
+from umanet.benchmark.scores import ranks
 from umanet.config import build_config
 from umanet.data.index import DatasetIndex, write_index
 from umanet.errors import ConfigError
@@ -197,10 +197,10 @@ def test_means_are_over_seeds_and_checkers_have_no_rank(suite):
                **({} if row.method == "majority" else {"grading": {**grading, "quality_auroc": 0.6 + 0.2 * row.seed}})})
         for row in plan_rows(read, suite.parent)
     ]  # fmt: skip
-    assert mean_ranks(read, results) == {"majority": [1, 1]}
+    assert ranks(read, results) == {"majority": [(1, 1), (1, 1)]}
     shown = page(read, results, "umanet benchmark")
     assert (
         "| check-staple | 0.700 [0.600, 0.800] | 0.500 [0.500, 0.500] | 0.100 [0.100, 0.100] |  |  | 4 of 16 |" in shown
     )
     only = [(row, result) for row, result in results if row.method != "majority"]
-    assert "Finding bad annotations" in page(read, only, "umanet benchmark") and mean_ranks(read, only) == {}
+    assert "Finding bad annotations" in page(read, only, "umanet benchmark") and ranks(read, only) == {}

@@ -18,19 +18,28 @@ from umanet.benchmark.scores import (
     TRUTH,
     Results,
     Scores,
-    best_fusion,
+    best,
     by_contestant,
     differences,
     mean_of,
-    mean_ranks,
-    share_of_gap,
+    ranks,
 )
 from umanet.benchmark.suite import Data, Suite
 from umanet.data.files import replace_file
 from umanet.data.result_files import to_csv
 from umanet.evaluation.protocol import METRICS
+from umanet.fusion import FUSIONS
 from umanet.metrics.interval import PairedDifference
 
+ABOUT = """
+Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as published or as
+their files say.
+
+Means over test cases, seeds and folds, with 95 % intervals over seeds and patients. Difference: to the fused baseline
+with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given these runs, after
+Holm. Gap: the share of the way from that baseline to training on the truth, and between the best variants of both
+(another loss, say). Training time is that of the last start, memory that of the process.
+""".strip()
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip
 """As ``against_truth`` has them."""
@@ -46,9 +55,9 @@ Place = tuple[str, str]
 def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
     """Write ``results.csv`` (a row per row), ``results.md`` and its pictures; returns the page."""
     replace_file(output / "results.csv", to_csv(_flat(suite, results)))
-    ranks = mean_ranks(suite, results)
-    if len(ranks) > 1:
-        draw_ranks(ranks, output / "ranks.png")
+    ranked = ranks(suite, results)
+    if len(ranked) > 1:
+        draw_ranks({name: [rank.place for rank in own] for name, own in ranked.items()}, output / "ranks.png")
     for data in suite.data:
         for family, methods in families(_intervals(data, results)).items():
             draw_family(family, methods, f"{data.metrics[0]}, {data.name}", output / _picture(data, family))
@@ -60,15 +69,14 @@ def page(suite: Suite, results: Results, command: str) -> str:
     """The page in Markdown."""
     rows = len(plan_rows(suite, Path()))
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
+    rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
     lines += [
         f"Command: `{command}`; umanet {version('umanet')}, code {code_digest()[:12]}.",
         f"{len(results)} of {rows} rows have a result.",
         "",
-        f"Seeds {', '.join(map(str, suite.seeds))}; budget and search alike for all: "
-        f"`{json.dumps(suite.config)}`, learning rates {', '.join(map(str, suite.learning_rates)) or 'as configured'}.",
-        "Means over test cases, seeds and folds, with 95 % intervals over patients. Difference: to the fused baseline",
-        "with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, after Holm.",
-        "Gap: the share of the way from that baseline to training on the truth.",
+        f"Seeds {', '.join(map(str, suite.seeds))}; budget alike for all: `{json.dumps(suite.config)}`.",
+        f"Learning rate of every method: {f'the best on validation cases of {rates}' if rates else 'as configured'}.",
+        *ABOUT.splitlines(),
         "",
     ]
     for place in _places(results):
@@ -89,21 +97,35 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
         return []
     first, *others = data.metrics
     scores = {metric: by_contestant(own, metric) for metric in data.metrics}
-    baseline = best_fusion(scores[first], METRICS[first].better)
+    better = METRICS[first].better
+    baseline = best(scores[first], FUSIONS, better)
     compared = differences(scores[first], baseline)
-    truth = scores[first].get(TRUTH) if baseline else None
+    gaps = _gaps(suite, scores[first], better)
     rows = []
     for name, one in scores[first].items():
         cells = [_show(*one.interval())]
         if baseline is not None:
             cells.append(_show_difference(*compared[name]) if name in compared else "")
-        if baseline is not None and truth is not None:
-            cells.append(_show_share(one, scores[first][baseline], truth) if name != baseline else "")
+        cells += [_show_share(one.share_of_gap(start, end, better)) for start, end in gaps.values()]
         cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
-        rows.append([name, *cells, *_cost([result for row, result in own if row.contestant == name])])
-    heads = [f"{first} {_arrow(first)}", *([f"minus {baseline}"] if baseline else []), *(["gap"] if truth else [])]
+        rows.append([name, *cells, *_cost([(row, result) for row, result in own if row.contestant == name])])
+    heads = [f"{first} {_arrow(first)}", *([f"minus {baseline}"] if baseline else []), *gaps]
     heads += [f"{metric} {_arrow(metric)}" for metric in others]
-    return [f"## {place[0]}, {place[1]}", "", *_table(["method", *heads, "train (s)", "memory (MiB)"], rows), ""]
+    budget = f"With `{json.dumps(data.config)}`." if data.config else ""
+    table = _table(["method", *heads, "learning rate", "train (s)", "memory (MiB)"], rows)
+    return [f"## {place[0]}, {place[1]}", "", *([budget, ""] if budget else []), *table, ""]
+
+
+def _gaps(suite: Suite, scores: dict[str, Scores], better: str) -> dict[str, tuple[Scores, Scores]]:
+    """What lies between fused baselines and the truth: of these as they are, and of the best variants of both."""
+    fused, true = (
+        [one.name for one in suite.contestants if one.method in methods and one.consensus_of is None]
+        for methods in (FUSIONS, (TRUTH,))
+    )
+    ends = {"gap": (best(scores, FUSIONS, better), best(scores, [TRUTH], better))}
+    if {*fused, *true} - {*FUSIONS, TRUTH}:
+        ends["gap, best variants"] = best(scores, fused, better), best(scores, true, better)
+    return {head: (scores[low], scores[high]) for head, (low, high) in ends.items() if low and high}
 
 
 def _intervals(data: Data, results: Results) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -151,13 +173,20 @@ def _over_seeds(grades: Sequence[tuple[int, dict[str, Any]]], key: str) -> str:
 
 
 def _rank_section(suite: Suite, results: Results) -> list[str]:
-    ranks = mean_ranks(suite, results)
-    if len(ranks) < 2:
+    found = ranks(suite, results)
+    if len(found) < 2:
         return []
-    rows = [[name, f"{np.mean(own):.2f}", str(len(own))] for name, own in ranks.items()]
+    rows = []
+    for name, own in found.items():
+        beaten = np.mean([(rank.of - rank.place) / (rank.of - 1) for rank in own if rank.of > 1])
+        rows.append([name, f"{np.mean([rank.place for rank in own]):.2f}", f"{100 * beaten:.0f} %", str(len(own))])
     rows.sort(key=lambda cells: float(cells[1]))
-    return ["## Mean ranks", "", "Over data, scenarios, seeds and folds; 1 is best.", "", "![Ranks](ranks.png)", "",
-            *_table(["method", "mean rank", "comparisons"], rows), ""]  # fmt: skip
+    return [
+        "## Mean ranks", "",
+        "Over data, scenarios, seeds and folds in which all have been tried; 1 is best. Where some cannot do a task",
+        "there are fewer ranks: hence also the share of the others that a method beats. Failed rows have no rank.", "",
+        "![Ranks](ranks.png)", "", *_table(["method", "mean rank", "beats", "comparisons"], rows), "",
+    ]  # fmt: skip
 
 
 def _left_out(results: Results) -> list[str]:
@@ -192,10 +221,12 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _cost(results: Iterable[dict[str, Any]]) -> list[str]:
-    results = list(results)
-    seconds = np.median([result["seconds"]["train"] for result in results])
-    return [f"{seconds:.0f}", f"{max(result['memory_mib'] for result in results):.0f}"]
+def _cost(own: Results) -> list[str]:
+    """Learning rates, median of the training times, most memory."""
+    rates = sorted({row.learning_rate for row, _ in own if row.learning_rate is not None})
+    seconds = np.median([result["seconds"]["train"] for _, result in own])
+    memory = max(result["memory_mib"] for _, result in own)
+    return [", ".join(f"{rate:g}" for rate in rates), f"{seconds:.0f}", f"{memory:.0f}"]
 
 
 def _done(results: Results, place: Place) -> list[tuple[Row, dict[str, Any]]]:
@@ -214,8 +245,7 @@ def _show_difference(one: PairedDifference, p: float | None) -> str:
     return _show(100 * one.mean, 100 * one.low, 100 * one.high, 2) + ("" if p is None else f", p {p:.2g}")
 
 
-def _show_share(one: Scores, baseline: Scores, truth: Scores) -> str:
-    share = share_of_gap(one, baseline, truth)
+def _show_share(share: tuple[float, float, float] | None) -> str:
     return "" if share is None else "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * value for value in share))
 
 

@@ -1,20 +1,19 @@
 """Scores of contestants, and how they compare: differences, ranks, share of the gap to the truth."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from umanet.benchmark.row import Row
 from umanet.benchmark.suite import Suite
 from umanet.evaluation.comparison import holm
 from umanet.evaluation.protocol import METRICS
-from umanet.fusion import FUSIONS
 from umanet.metrics.interval import (
     PairedDifference,
-    bootstrap_interval,
     draw_patients,
     paired_difference,
     percentile_interval,
@@ -23,29 +22,74 @@ from umanet.metrics.interval import (
 TRUTH = "truth"
 Results = Sequence[tuple[Row, dict[str, Any]]]
 """Rows, and what ``result.json`` has of each."""
+Key = tuple[int, int, str]
+"""Seed, fold and case."""
+
+
+class Rank(NamedTuple):
+    """Of one contestant in one comparison: 1 is best."""
+
+    place: float
+    of: int
 
 
 @dataclass(frozen=True)
 class Scores:
     """Of one contestant in one place: a value per seed, fold and case, of whichever patient."""
 
-    values: dict[tuple[int, int, str], float]
-    patients: dict[tuple[int, int, str], str]
+    values: dict[Key, float]
+    patients: dict[Key, str]
 
     def interval(self) -> tuple[float, float, float]:
-        """Mean, and its 95 % interval over patients, each with all seeds."""
-        keys = sorted(self.values)
-        values = [self.values[k] for k in keys]
-        return float(np.mean(values)), *bootstrap_interval(values, [self.patients[k] for k in keys], seed=0)
+        """Mean, and its 95 % interval over seeds and patients."""
+        mean, drawn = self._mean_of(self.values)
+        return mean, *percentile_interval(drawn)
 
     def minus(self, other: "Scores") -> PairedDifference | None:
-        """Over the cases that both have; None where there are none."""
+        """Over the cases that both have; None where there are none. The test is over patients, given these runs."""
         keys = sorted(self.values.keys() & other.values.keys())
         if not keys:
             return None
-        return paired_difference(
-            [self.values[k] for k in keys], [other.values[k] for k in keys], [self.patients[k] for k in keys], 0
-        )
+        own, others = ([one.values[k] for k in keys] for one in (self, other))
+        found = paired_difference(own, others, [self.patients[k] for k in keys], 0)
+        low, high = percentile_interval(self._mean_of({k: a - b for k, a, b in zip(keys, own, others, strict=True)})[1])
+        return replace(found, low=low, high=high)
+
+    def share_of_gap(self, baseline: "Scores", truth: "Scores", better: str) -> tuple[float, float, float] | None:
+        """Which share of the gap between a baseline and training on the truth is closed, with its 95 % interval.
+
+        The ratio of both mean differences over the cases that all three have. None where the truth is not better for
+        certain: where the interval of the gap reaches 0, the ratio says nothing.
+
+        Args:
+            baseline: Where the gap begins.
+            truth: Where it ends.
+            better: ``higher`` or ``lower``.
+        """
+        keys = self.values.keys() & baseline.values.keys() & truth.values.keys()
+        sign = -1 if better == "lower" else 1
+        closed, closed_drawn = self._mean_of({k: sign * (self.values[k] - baseline.values[k]) for k in keys})
+        gap, gap_drawn = self._mean_of({k: sign * (truth.values[k] - baseline.values[k]) for k in keys})
+        if not percentile_interval(gap_drawn)[0] > 0:
+            return None
+        return closed / gap, *percentile_interval(closed_drawn / gap_drawn)
+
+    def _mean_of(self, values: Mapping[Key, float]) -> tuple[float, Float[np.ndarray, " resamples"]]:
+        """Their mean, and what it is when seeds, and patients with all their cases, are drawn with replacement.
+
+        NaN, where there are fewer than two patients.
+        """
+        keys = sorted(values)
+        given = np.array([values[k] for k in keys])
+        seeds, seed = draw_patients([str(k[0]) for k in keys], seed=1)
+        patients, patient = draw_patients([self.patients[k] for k in keys], seed=0)
+        if patients.shape[1] < 2:
+            return float(np.mean(given)), np.full(len(patients), np.nan)
+        total, count = np.zeros((2, seeds.shape[1], patients.shape[1]))
+        np.add.at(total, (seed, patient), given)
+        np.add.at(count, (seed, patient), 1)
+        drawn = [((seeds @ table) * patients).sum(1) for table in (total, count)]
+        return float(np.mean(given)), drawn[0] / drawn[1]
 
 
 def values_of(result: dict[str, Any], metric: str) -> list[tuple[str, str, float]]:
@@ -71,10 +115,10 @@ def by_contestant(own: Results, metric: str) -> dict[str, Scores]:
     return {name: scores for name, scores in found.items() if scores.values}
 
 
-def best_fusion(scores: dict[str, Scores], better: str) -> str | None:
-    """Of the fused baselines as they are; variants of them are none."""
+def best(scores: dict[str, Scores], names: Iterable[str], better: str) -> str | None:
+    """Of those named, who has the best mean; None where none of them has scores."""
     sign = -1 if better == "lower" else 1
-    means = {name: sign * one.interval()[0] for name, one in scores.items() if name in FUSIONS}
+    means = {name: sign * scores[name].interval()[0] for name in names if name in scores}
     return max(means, key=lambda name: means[name]) if means else None
 
 
@@ -88,31 +132,12 @@ def differences(scores: dict[str, Scores], baseline: str | None) -> dict[str, tu
     return {name: (one, p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 
 
-def share_of_gap(one: Scores, baseline: Scores, truth: Scores) -> tuple[float, float, float] | None:
-    """Which share of the gap between a baseline and training on the truth is closed, with its 95 % interval.
-
-    The ratio of both mean differences over the cases that all three have; patients are drawn with all of theirs. None
-    where the interval of the gap itself reaches 0, as the ratio says nothing then.
-    """
-    keys = sorted(one.values.keys() & baseline.values.keys() & truth.values.keys())
-    drawn, owner = draw_patients([baseline.patients[k] for k in keys], seed=0)
-    if drawn.shape[1] < 2:
-        return None
-    closed = np.array([one.values[k] - baseline.values[k] for k in keys])
-    gap = np.array([truth.values[k] - baseline.values[k] for k in keys])
-    closed_drawn, gap_drawn = (drawn @ np.bincount(owner, weights=each) for each in (closed, gap))
-    low, high = percentile_interval(gap_drawn)
-    if low <= 0 <= high:
-        return None
-    return float(closed.mean() / gap.mean()), *percentile_interval(closed_drawn / gap_drawn)
-
-
-def mean_ranks(suite: Suite, results: Results) -> dict[str, list[float]]:
-    """Ranks of the contestants, 1 the best, in every place, seed and fold in which all have been tried.
+def ranks(suite: Suite, results: Results) -> dict[str, list[Rank]]:
+    """Of the contestants, in every place, seed and fold in which all have been tried.
 
     The truth is no contestant, and a contestant without a score has no rank. Ties share the mean of their ranks.
     """
-    ranks: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, list[Rank]] = defaultdict(list)
     everybody = {one.name for one in suite.contestants if one.method != TRUTH}
     for data in suite.data:
         sign = 1 if METRICS[data.metrics[0]].better == "lower" else -1
@@ -128,5 +153,5 @@ def mean_ranks(suite: Suite, results: Results) -> dict[str, list[float]]:
             for name, value in group.items():
                 below = sum(other < value for other in group.values())
                 alike = sum(other == value for other in group.values())
-                ranks[name].append(below + (alike + 1) / 2)
-    return dict(ranks)
+                found[name].append(Rank(below + (alike + 1) / 2, len(group)))
+    return dict(found)

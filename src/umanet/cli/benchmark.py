@@ -41,6 +41,8 @@ class Benchmark:
                 results = run_suite(
                     suite, root, self.output, processes=self.processes, retry=self.retry, progress=report
                 )
-        page = write_results(suite, results, self.output, command("benchmark", self.suite.name, "-o", self.output.name))
+        rooted = [] if self.root is None else ["--root", self.root]
+        made_by = command("benchmark", self.suite, "-o", self.output, *rooted)
+        page = write_results(suite, results, self.output, made_by)
         done = sum(result["status"] == "done" for _, result in results)
         say(f"{counted(done, 'row')} of {len(results)} done: {page}, {self.output / 'results.csv'}.")
