@@ -6,7 +6,7 @@ Reference:
     Segmentation", ICCV 2023, DOI 10.48550/arXiv.2307.11397.
 
 Changed: dimensions are independent (the paper learns a covariance); every step learns from all annotations, where the
-paper draws one; what is predicted is the mean over annotators, where the paper adds a gold annotator by majority vote.
+paper draws one. As there, a gold annotator who draws the majority vote is learned too, and predicted.
 """
 
 from typing import final
@@ -15,22 +15,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
+from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import annotation_loss
+from umanet.losses import annotation_loss, segmentation_loss
+from umanet.methods.fused_target import Fuser
 from umanet.methods.method import Method, require_identified
 from umanet.models import Backbone
 from umanet.models.latent import LARGEST_LOG, FixedNoise, LatentPredictor
-from umanet.types import Batch, Prediction, Task
+from umanet.types import Batch, Prediction, Sample, Task
 
 
 class Styles(nn.Module):
-    """A normal distribution per annotator."""
+    """A normal distribution per annotator, and last that of the gold annotator."""
 
     def __init__(self, task: Task, dimensions: int):
         super().__init__()
-        self.mean = nn.Parameter(torch.randn(len(task.annotators), dimensions))
-        self.log = nn.Parameter(torch.full((len(task.annotators), dimensions), -1.0))
+        self.mean = nn.Parameter(torch.randn(len(task.annotators) + 1, dimensions))
+        self.log = nn.Parameter(torch.full((len(task.annotators) + 1, dimensions), -1.0))
 
     def forward(self) -> Normal:
         return Normal(self.mean, self.log.clamp(-LARGEST_LOG, LARGEST_LOG).exp())
@@ -51,26 +53,34 @@ class Pionono(Method):
         self.primary = LatentPredictor(task, config.backbone.features, self.options.dimensions)
         self.styles = Styles(task, self.options.dimensions)
         self.noise = FixedNoise(self.options.samples, self.options.dimensions)
+        self.fuse = Fuser("majority", task, config)
+
+    def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"]:
+        return self.fuse(sample, epoch)
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
+        assert batch.target is not None  # the data set calls target()
         styles = self.styles()
         drawn = styles.rsample(torch.Size([len(batch.image)]))
-        said = self.primary(self.backbone(batch.image), drawn).float().log_softmax(2)
+        said = self.primary(self.backbone(batch.image), drawn).float()
         usual = Normal(torch.zeros_like(styles.loc), torch.ones_like(styles.scale))
-        divergence = kl_divergence(styles, usual).sum(1) * batch.present.float().mean(0)
+        often = functional.pad(batch.present.float().mean(0), (0, 1), value=1.0)
+        divergence = (kl_divergence(styles, usual).sum(1) * often).sum() / often.sum()
         voxels = batch.annotations[0, 0].numel()
+        own = said[:, :-1].log_softmax(2)
         return {
-            "segmentation": annotation_loss(said, batch.annotations, batch.present, self.drawn),
-            "divergence": self.options.beta * divergence.sum() / voxels,
+            "segmentation": annotation_loss(own, batch.annotations, batch.present, self.drawn),
+            "gold": segmentation_loss(said[:, -1], batch.target),
+            "divergence": self.options.beta * divergence / voxels,
         }
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
         styles, features = self.styles(), self.backbone(image)
-        personal = self._probabilities(features, styles.loc)
+        everybody = self._probabilities(features, styles.loc)
         # Annotators take turns.
-        who = torch.arange(len(self.noise.values), device=image.device) % len(styles.loc)
+        who = torch.arange(len(self.noise.values), device=image.device) % (len(styles.loc) - 1)
         samples = self._probabilities(features, styles.loc[who] + styles.scale[who] * self.noise.values)
-        return Prediction(personal.mean(1), personal, samples)
+        return Prediction(everybody[:, -1], everybody[:, :-1], samples)
 
     def _probabilities(
         self, features: Float[Tensor, "B F *spatial"], points: Float[Tensor, "N L"]

@@ -4,13 +4,13 @@
 at a uniform prediction: where an annotation is not to be trusted the loss is constant, and teaches nothing.
 
 Reference:
-    Zhang, Sabuncu: "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018,
-    DOI 10.48550/arXiv.1805.07836, has the loss; Triana-Martinez et al.: "Chained Deep Learning Using Generalized
-    Cross-Entropy for Multiple Annotators Classification", Sensors 23(7), 2023, DOI 10.3390/s23073518, the reliability
-    per annotator. The package seg_tgce (2025) has it for segmentation; nothing of its code was used.
+    Triana-Martinez et al.: "Chained Deep Learning Using Generalized Cross-Entropy for Multiple Annotators
+    Classification", Sensors 23(7), 2023, DOI 10.3390/s23073518, has the reliability per annotator; Zhang, Sabuncu:
+    "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018,
+    DOI 10.48550/arXiv.1805.07836, the loss. The package seg_tgce (2025) has both for segmentation; nothing of its code
+    was used.
 
-Changed: trust starts high and the constant is a little lower than the loss of a wrong annotation, as published; no
-Dice term, because it has no truncated form.
+Changed: trust is seen by features and starts high; no Dice term, because it has no truncated form.
 """
 
 from typing import final
