@@ -1,6 +1,7 @@
 """A suite: planned, done row by row, resumed, and written as a page that says what is missing."""
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -98,6 +99,29 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     monkeypatch.setattr(run.Processes, "do", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
     assert benchmark(suite, "--page-only") == 0
+
+
+def test_rows_are_packed_without_where_their_data_lay_and_go_on_elsewhere(suite, monkeypatch):
+    monkeypatch.syspath_prepend(str(SUITES.parent))
+    rows = importlib.import_module("rows")
+
+    def do(_, folder, seconds):
+        (folder / RESULT).write_text(json.dumps(done(0.5)))
+        return 0
+
+    monkeypatch.setattr(run.Processes, "do", do)
+    assert benchmark(suite) == 0
+    number = len(run.done_rows(read_suite(suite), suite.parent / "out"))
+    archive = suite.parent / "rows.tar.xz"
+    rows.pack(suite.parent / "out", archive)
+    (suite.parent / "out").rename(suite.parent / "before")
+    assert rows.unpack(archive, suite.parent / "out") >= number
+    assert not any(str(suite.parent) in path.read_text() for path in suite.parent.glob("out/rows/**/row.json"))
+    assert len(run.done_rows(read_suite(suite), suite.parent / "out")) == number
+    monkeypatch.setattr(run.Processes, "do", lambda *_: pytest.fail("a row was done twice"))
+    assert benchmark(suite) == 0
+    with pytest.raises(SystemExit, match="holds something"):
+        rows.unpack(archive, suite.parent / "out")
 
 
 def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suite, monkeypatch):
