@@ -117,7 +117,9 @@ def read_suite(path: Path) -> Suite:
     try:
         suite = Suite.model_validate(_values(path))
     except ValidationError as error:
-        raise ConfigError(" ".join(_explain(problem, path) for problem in error.errors())) from None
+        # Of a tuple whose entries are wrong it is said, too, that it is short.
+        found = [problem for problem in error.errors() if problem["type"] != "too_short"] or error.errors()
+        raise ConfigError(" ".join(_explain(problem, path) for problem in found)) from None
     for contestant in suite.contestants:
         for data in suite.data:
             of_data = merge(suite.config, data.config)
@@ -160,4 +162,4 @@ def _explain(problem: Any, path: Path) -> str:
         found = str(problem["input"])
         known = get_args(CheckerName) if problem["loc"][0] == "checkers" else METHODS
         said = f"{found!r} found, one of {', '.join(known)} expected.{did_you_mean(found, known)}".rstrip(".")
-    return f"{f'{where} in ' if where else ''}{path}: {said}. Mend the file."
+    return f"{f'{where} in ' if where else ''}{path}: {said}{'' if said.endswith('?') else '.'} Mend the file."
