@@ -62,7 +62,7 @@ def do_row(folder: Path) -> dict[str, Any]:
     from umanet.benchmark.check import check
     from umanet.benchmark.consensus_target import with_consensus
     from umanet.benchmark.suite import CHECK
-    from umanet.benchmark.validation import median_validation
+    from umanet.benchmark.validation import validation_score
     from umanet.config import build_config
     from umanet.data.index import read_index
     from umanet.errors import TaskError
@@ -102,7 +102,7 @@ def do_row(folder: Path) -> dict[str, Any]:
         "status": "done",
         "seconds": seconds,
         "memory_mib": _memory_mib(),
-        "validation": median_validation(model, index),
+        "validation": validation_score(model, index, row.against),
         "summary": scored.summary,
         "cases": [_rounded(case) for case in scored.cases],
     }

@@ -191,7 +191,7 @@ def _note(result: Path, status: str, why: str) -> dict[str, Any]:
 
 
 def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, str], float]:
-    """By data and contestant: the rate with the highest ``median_validation``."""
+    """By data and contestant: the rate with the highest ``validation_score``."""
     best: dict[tuple[str, str], tuple[float, float]] = {}
     for row, result in tried:
         if result["status"] == "done" and result["validation"] is not None and row.learning_rate is not None:

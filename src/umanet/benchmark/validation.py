@@ -1,27 +1,54 @@
 """What learning rates are chosen by: the same for every method, and without the truth."""
 
 import numpy as np
+from jaxtyping import Float
 
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
 from umanet.fusion import majority_vote
 from umanet.inference.model_file import Model
 from umanet.inference.predict import predict_case
-from umanet.metrics import dice
+from umanet.metrics import dice, soft_dice
+from umanet.types import IGNORE, Sample, Task
+
+Probabilities = Float[np.ndarray, "K *spatial"]
 
 
-def median_validation(model: Model, index: DatasetIndex) -> float:
-    """The median over validation cases of the Dice with the majority vote, mean over foreground classes, in [0, 1].
+def validation_score(model: Model, index: DatasetIndex, against: str) -> float:
+    """Over validation cases, mean over foreground classes, in [0, 1]; high is good.
 
-    The median, because a mean rewards who imitates the annotators of the cases on which they all err; the majority
-    vote, because single annotations reward who imitates single annotators (docs/concepts/log.md).
+    Where test cases are scored against annotations, the mean of the soft Dice with them. Where they are scored against
+    the truth, the median of the Dice with the majority vote: the median, because a mean rewards who imitates the
+    annotators of the cases on which they all err; the majority vote, because single annotations reward who imitates
+    single annotators (docs/concepts/log.md).
+
+    Args:
+        model: Of the row.
+        index: With the validation cases.
+        against: ``truth`` or ``annotations``: what test cases are scored against.
     """
+    score, middle = (_soft_dice, np.mean) if against == "annotations" else (_majority_dice, np.median)
     found = []
     for case in index.select("validation"):
         sample = read_case(case, index)
-        given = sample.annotations.numpy(), sample.present.numpy(), len(index.classes)
-        votes, _ = majority_vote(*given, drawn=index.task.drawn)
-        labels, predicted = votes.argmax(0), predict_case(model, sample).probabilities[0].max(0).indices.numpy()
-        known = votes.sum(0) > 0
-        found.append(np.mean([dice((predicted == k) & known, (labels == k) & known) for k in range(1, len(votes))]))
-    return float(np.median(found))
+        found.append(score(sample, predict_case(model, sample).probabilities[0].numpy(), index.task))
+    return float(middle(found))
+
+
+def _majority_dice(sample: Sample, probabilities: Probabilities, task: Task) -> float:
+    given = sample.annotations.numpy(), sample.present.numpy(), task.num_classes
+    votes, _ = majority_vote(*given, drawn=task.drawn)
+    labels, predicted, known = votes.argmax(0), probabilities.argmax(0), votes.sum(0) > 0
+    return float(np.mean([dice((predicted == k) & known, (labels == k) & known) for k in range(1, len(votes))]))
+
+
+def _soft_dice(sample: Sample, probabilities: Probabilities, task: Task) -> float:
+    """Among who draws a class, over the voxels that all of them judged."""
+    annotations, present = sample.annotations.numpy(), sample.present.numpy()
+    found = []
+    for k in range(1, task.num_classes):
+        who = present & task.who_draws(k)
+        judged = (annotations[who] != IGNORE).all(0)
+        if who.any():
+            found.append(soft_dice(probabilities[k][judged], (annotations[who] == k)[:, judged]))
+    return float(np.mean(found))
