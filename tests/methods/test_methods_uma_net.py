@@ -54,7 +54,7 @@ def learned(loss, logits, target, image_weight, weight):
 @pytest.mark.parametrize("loss", ["heavy-tailed", "ce-dice"])
 @pytest.mark.parametrize("weights", ["normalised", "total"])
 @pytest.mark.parametrize("target", ["hard", "soft"])
-@pytest.mark.parametrize("progress", [0.14, 0.16])
+@pytest.mark.parametrize("progress", [0.14, 0.16, 0.31])
 def test_the_segmentation_loss_teaches_the_weighted_consensus(loss, weights, target, progress):
     method, batch = make_uma_net(loss=loss, weights=weights, target=target), sparse_batch()
     know(method, [0.95, 0.6, 0.3])
@@ -71,7 +71,8 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(loss, weights, tar
         t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
     image_weight = counts(f, batch.present)
     weight = (w * shown).sum(1) / shown.sum(1) if weights == "total" else torch.ones_like(image_weight)
-    torch.testing.assert_close(found, learned(loss, logits, t, image_weight, weight), **CLOSE)
+    learned_with = loss if progress >= 0.3 else "ce-dice"  # a heavy tail alone may never find a small structure
+    torch.testing.assert_close(found, learned(learned_with, logits, t, image_weight, weight), **CLOSE)
 
 
 def graded(method: UMANet, batch: Batch, low: torch.Tensor, monkeypatch) -> dict[str, float]:

@@ -105,10 +105,11 @@ class UMANet(Method):
         agreement = leave_one_out_agreement(
             reliability, batch.annotations, probabilities, self.options.kappa, self.drawn
         )
+        heavy_tailed = self.heavy_tailed and progress >= self.options.grade_warm_up
         given = batch, probabilities, weights, reliability
-        auxiliary = self._teach(self.auxiliary(features), *given, factors * low)
+        auxiliary = self._teach(self.auxiliary(features), factors * low, *given, heavy_tailed=heavy_tailed)
         return {
-            "segmentation": self._teach(logits, *given, factors * ~low),
+            "segmentation": self._teach(logits, factors * ~low, *given, heavy_tailed=heavy_tailed),
             "auxiliary": self.options.mu * auxiliary,
             "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
         }
@@ -231,11 +232,13 @@ class UMANet(Method):
     def _teach(
         self,
         logits: Float[Tensor, "B K *spatial"],
+        teachers: Float[Tensor, "B R"],
         batch: Batch,
         probabilities: Float[Tensor, "B K *spatial"],
         weights: Float[Tensor, "B R *spatial"],
         reliability: Float[Tensor, "B R *spatial"],
-        teachers: Float[Tensor, "B R"],
+        *,
+        heavy_tailed: bool,
     ) -> Float[Tensor, ""]:
         """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
 
@@ -252,7 +255,7 @@ class UMANet(Method):
         image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
             weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
-        if self.heavy_tailed:
+        if heavy_tailed:
             return heavy_tailed_loss(logits, target, image_weight, weight)
         return segmentation_loss(logits, target, weight * _over_space(image_weight, weight), use=image_weight > 0)
 
