@@ -37,7 +37,8 @@ def noise(rng: np.random.Generator, shape: Sequence[int], scale: float) -> Map:
 
 def one_piece(distance: Map) -> Map:
     """A signed distance, positive inside, without the parts beside the largest one."""
-    regions, _ = ndimage.label(distance > 0)  # type: ignore  # an integer only with `output`
+    regions = np.zeros(distance.shape, np.int32)
+    ndimage.label(distance > 0, output=regions)
     sizes = np.bincount(regions.ravel(), minlength=2)
     return np.where((regions == 0) | (regions == 1 + sizes[1:].argmax()), distance, -np.abs(distance))
 
