@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentation_loss, uncertainty_loss
 
@@ -152,9 +153,9 @@ def test_cross_entropy_with_the_consensus_is_the_weighted_sum_over_annotations(r
     """What the abstract calls the weighted segmentation loss: sum over r of v_r CE(logits, y_r), over sum of v_r."""
     logits, labels = torch.randn(1, 3, 4, 4, generator=rng), torch.randint(3, (4, 4, 4), generator=rng)
     v = torch.rand(4, 4, 4, generator=rng)
-    onehot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+    onehot = functional.one_hot(labels, 3).movedim(-1, 1).float()
     consensus = ((v[:, None] * onehot).sum(0) / v.sum(0))[None]
-    each = torch.stack([torch.nn.functional.cross_entropy(logits, one[None], reduction="none")[0] for one in labels])
+    each = torch.stack([functional.cross_entropy(logits, one[None], reduction="none")[0] for one in labels])
     p = logits.softmax(1)
     dice = ((p - consensus).abs().sum((0, 2, 3)) / (p + consensus).sum((0, 2, 3)))[1:].mean()
     expected = ((v * each).sum(0) / v.sum(0)).mean() + dice
@@ -179,28 +180,39 @@ def test_no_image_to_use_is_a_loss_of_zero_that_can_be_differentiated(rng):
     assert not logits.grad.any()
 
 
-def test_the_heavy_tailed_loss_is_the_mean_over_images_of_the_log_of_their_squared_error(rng):
+def test_the_heavy_tailed_loss_is_cross_entropy_and_logs_of_two_errors_of_each_image(rng):
     logits, target = torch.randn(2, 3, 4, 5, generator=rng), random_probabilities(rng, 2, 3, 4, 5)
-    image_weight = torch.tensor([0.5, 2.0])
-    errors = [float(((logits[b].softmax(0) - target[b]) ** 2).sum() / 20) for b in range(2)]
-    expected = sum(float(w) * math.log(1 + e / 1e-4) / 2 for w, e in zip(image_weight, errors, strict=True)) / 2
-    assert float(heavy_tailed_loss(logits, target, image_weight)) == pytest.approx(expected, rel=1e-4)
-    assert float(heavy_tailed_loss(target.log(), target)) == pytest.approx(0, abs=1e-5)
+    target[1, :2] += target[1, 2:]
+    target[1, 2] = 0  # this image has no class 2
+    image_weight, weight = torch.tensor([0.5, 2.0]), torch.rand(2, 4, 5, generator=rng)
+    expected = 0.0
+    for b in range(2):
+        p, t, w = logits[b].softmax(0), target[b], weight[b] / weight[b].sum()
+        of_class = [float((w * (p[k] - t[k]).abs()).sum() / (w * (p[k] + t[k])).sum()) for k in (1, 2)]
+        dice = sum(of_class) / 2 if b == 0 else of_class[0]
+        error = float((w * (p - t).square().sum(0)).sum())
+        each = float(-(w * t * p.log()).sum()) + math.log(1 + error / 1e-4) / 2 + math.log(1 + dice / 0.02)
+        expected += float(image_weight[b]) * each / 2
+    assert float(heavy_tailed_loss(logits, target, image_weight, weight)) == pytest.approx(expected, rel=1e-4)
+    sure = functional.one_hot(target.argmax(1), 3).movedim(-1, 1).float()
+    assert float(heavy_tailed_loss(100 * sure, sure)) == pytest.approx(0, abs=1e-5)
+    background = functional.one_hot(torch.zeros(1, 4, 5, dtype=torch.long), 3).movedim(-1, 1).float()
+    assert float(heavy_tailed_loss(100 * background, background)) == pytest.approx(0, abs=1e-5)
 
 
-def test_a_target_with_gross_errors_pulls_no_harder_than_a_good_one():
-    """The gradient of cross-entropy grows with the share of wrong voxels; this one falls with it."""
+def test_a_target_with_gross_errors_pulls_little_harder_than_a_good_one():
+    """Sixteen times as many voxels off: by cross-entropy and Dice it takes four times the gradient, here twice."""
     labels = torch.zeros(2, 8, 8, dtype=torch.long)
     labels[0, :1, :2], labels[1, :4] = 1, 1  # two voxels off, and half of the image
-    target = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    target = functional.one_hot(labels, 2).movedim(-1, 1).float()
     pull = {}
     for name, loss in (("heavy-tailed", heavy_tailed_loss), ("ce-dice", segmentation_loss)):
         logits = torch.stack([torch.full((2, 8, 8), 2.0), torch.full((2, 8, 8), -2.0)], 1).requires_grad_()
         loss(logits, target).backward()
         assert logits.grad is not None
         pull[name] = (logits.grad * (target[:, 1:] > 0)).flatten(1).norm(dim=1)
-    assert pull["heavy-tailed"][1] < pull["heavy-tailed"][0]
-    assert pull["ce-dice"][1] > pull["ce-dice"][0]
+    assert pull["heavy-tailed"][1] < 2 * pull["heavy-tailed"][0]
+    assert pull["ce-dice"][1] > 3.9 * pull["ce-dice"][0]
 
 
 def test_the_heavy_tailed_loss_passes_over_unknown_voxels_and_images_without_weight(rng):

@@ -68,8 +68,8 @@ def grade_case(model: Model, sample: Sample) -> AnnotationGrades:
 
     def network(tile: Tensor) -> Tensor:
         labels = tile[:, channels:].round().to(torch.uint8)
-        grades = method.grade(Batch(tile[:, :channels], labels, present.to(tile.device).expand(len(tile), -1)))
-        return torch.cat([grades.uncertainty, grades.probabilities], 1)
+        batch = Batch(tile[:, :channels], labels, present.to(tile.device).expand(len(tile), -1))
+        return torch.cat(method.own_uncertainty(batch), 1)
 
     inputs = torch.cat([prepared.image, prepared.annotations.float()])[None]
     patch = data.patch or tuple(inputs.shape[2:])

@@ -12,7 +12,7 @@ class Options(BaseModel):
 
 
 SegmentationLoss = Literal["heavy-tailed", "ce-dice"]
-"""heavy-tailed: images that are far from their target, and voxels that are wrong for sure, pull no harder than others.
+"""heavy-tailed: images that are far from their target pull little harder than those that are near.
 ce-dice: cross-entropy and Dice, of which gross errors in the target take the largest share."""
 
 
@@ -35,6 +35,8 @@ class UmaNetOptions(Options):
     """Weight annotators by their running reliability (only where annotators are identified)."""
     sharpness: float = Field(default=2.0, ge=0)
     """Exponent of an annotator's factor in what the predictors learn: larger listens more to the most reliable."""
+    contrast: bool = True
+    """Raise w to a power that falls to 0 as annotators become equally reliable; off: w itself, always."""
     uncertainty_loss: Literal["bce", "attenuated"] = "bce"
     """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
     attenuation: float = Field(default=0.3, gt=0)

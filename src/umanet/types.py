@@ -160,8 +160,10 @@ class AnnotationGrades:
     """What a method says of annotations. Entries of absent annotators are NaN (quality) or zero (maps).
 
     Attributes:
-        uncertainty: ``-log P(the annotation is right here)``, >= 0, 0 = certain.
-        quality: Per annotation, its Dice to be expected from ``P(right)`` in the region of interest, in [0, 1].
+        uncertainty: ``-log P(the annotation is right here)``, >= 0, 0 = certain: by the consensus, once the other
+            annotations and the network have had their say.
+        quality: Per annotation, its Dice to be expected in the region of interest from how sure the method is of it by
+            itself, in [0, 1].
         image_quality: Mean over the present annotations.
         low: Annotations whose quality is low among those that were seen in training.
         image_low: Images whose quality is low among those that were seen in training.

@@ -38,7 +38,8 @@ their files say.
 Means over test cases, seeds and folds, with 95 % intervals over seeds and patients. Difference: to the fused baseline
 with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given these runs, after
 Holm. Gap: the share of the way from that baseline to training on the truth, and between the best variants of both
-(another loss, say). Training time is that of the last start, memory that of the process.
+(another loss, say). Training time: median of the rows that were
+not interrupted; memory: the most that any of their processes had, and of a GPU if there is one.
 """.strip()
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip
@@ -214,7 +215,7 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
                 "validation": result.get("validation"),
                 "train_seconds": result["seconds"]["train"] if done else None,
                 "predict_seconds": result["seconds"]["predict"] if done else None,
-                "memory_mib": result.get("memory_mib"),
+                **{key: result.get(key) for key in ("memory_mib", "gpu_memory_mib")},
                 **{f"grading_{key}": result.get("grading", {}).get(key) for key in GRADES},
             }
         )  # fmt: skip
@@ -224,9 +225,14 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
 def _cost(own: Results) -> list[str]:
     """Learning rates, median of the training times, most memory."""
     rates = sorted({row.learning_rate for row, _ in own if row.learning_rate is not None})
-    seconds = np.median([result["seconds"]["train"] for _, result in own])
-    memory = max(result["memory_mib"] for _, result in own)
-    return [", ".join(f"{rate:g}" for rate in rates), f"{seconds:.0f}", f"{memory:.0f}"]
+    seconds = [result["seconds"]["train"] for _, result in own if result["seconds"]["train"] is not None]
+    memory = [
+        f"{max(values):.0f}{where}"
+        for key, where in (("memory_mib", ""), ("gpu_memory_mib", " on the GPU"))
+        if (values := [result[key] for _, result in own if result.get(key) is not None])
+    ]
+    rate = ", ".join(f"{rate:g}" for rate in rates)
+    return [rate, f"{np.median(seconds):.0f}" if seconds else "", ", ".join(memory)]
 
 
 def _done(results: Results, place: Place) -> list[tuple[Row, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 ROW, RESULT = "row.json", "result.json"
 MIB = 1024
-"""``ru_maxrss`` is in KiB."""
+"""KiB; ``ru_maxrss`` is in these."""
 DIGITS = 6
 """Of the scores of a case."""
 
@@ -80,7 +80,7 @@ def do_row(folder: Path) -> dict[str, Any]:
         values["trainer"] = {**values.get("trainer", {}), "learning_rate": row.learning_rate}
     config = build_config(values, index.spatial_dims)
     if checker:
-        return {**check(checker, config, index, folder), "memory_mib": _memory_mib()}
+        return check(checker, config, index, folder)
     try:
         build_method(index.task, config)
     except TaskError as error:
@@ -101,7 +101,6 @@ def do_row(folder: Path) -> dict[str, Any]:
     found = {
         "status": "done",
         "seconds": seconds,
-        "memory_mib": _memory_mib(),
         "validation": validation_score(model, index, row.against),
         "summary": scored.summary,
         "cases": [_rounded(case) for case in scored.cases],
@@ -115,8 +114,12 @@ def _rounded(case: Mapping[str, Any]) -> dict[str, Any]:
     return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in case.items()}
 
 
-def _memory_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+def _memory() -> dict[str, float | None]:
+    """The most that this process had, of the machine and of the GPU."""
+    import torch
+
+    gpu = torch.cuda.max_memory_allocated() / MIB**2 if torch.cuda.is_available() else None
+    return {"memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB, "gpu_memory_mib": gpu}
 
 
 def _grading(run: Path, index: Any) -> dict[str, float | None] | None:
@@ -131,15 +134,21 @@ def _grading(run: Path, index: Any) -> dict[str, float | None] | None:
 
 
 def do_and_write(folder: Path) -> None:
-    """Write the result of the row in ``folder`` beside it, whatever it is; only a crash of the process writes none."""
+    """Write the result of the row in ``folder`` beside it, whatever it is; only a crash of the process writes none.
+
+    A row that goes on has no times: that of its first part is lost.
+    """
     import traceback
 
     from umanet.data.files import replace_file
 
+    resumed = any(path.is_dir() for path in folder.iterdir())
     try:
         found = do_row(folder)
+        if resumed and "seconds" in found:
+            found["seconds"] = dict.fromkeys(found["seconds"])
     except MemoryError:
         found = {"status": "failed", "why": "Out of memory."}
     except Exception as error:
         found = {"status": "failed", "why": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    replace_file(folder / RESULT, (json.dumps(found) + "\n").encode())
+    replace_file(folder / RESULT, (json.dumps({**found, **_memory()}) + "\n").encode())

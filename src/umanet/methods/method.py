@@ -76,14 +76,18 @@ class GradesAnnotations(Protocol):
         """Uncertainty, quality and consensus of the annotations of prepared images."""
         ...
 
+    def own_uncertainty(self, batch: Batch) -> tuple[Float[Tensor, "B R *spatial"], Float[Tensor, "B K *spatial"]]:
+        """What ``assess`` needs: ``-log w`` of every annotation by itself, >= 0, and the class probabilities."""
+        ...
+
     def assess(
         self,
-        uncertainty: Float[Tensor, "B R *spatial"],
+        own_uncertainty: Float[Tensor, "B R *spatial"],
         probabilities: Float[Tensor, "B K *spatial"],
         annotations: Integer[Tensor, "B R *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> AnnotationGrades:
-        """The grades that follow from uncertainty maps: for maps that were stitched, or brought to another grid."""
+        """The grades that follow from ``own_uncertainty``: for maps that were stitched, or brought to another grid."""
         ...
 
     def annotator_reliability(self) -> Float[Tensor, " R"] | None:

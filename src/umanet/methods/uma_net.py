@@ -20,8 +20,10 @@ from torch.nn import functional
 from umanet.config import RunConfig
 from umanet.losses import (
     HALF,
+    for_all,
     heavy_tailed_loss,
     leave_one_out_agreement,
+    log_probability_of,
     segmentation_loss,
     uncertainty_loss,
     weighted_consensus,
@@ -42,6 +44,8 @@ RUNNING_MEAN = 0.97
 START_RELIABILITY = 0.88
 RELIABILITY_LIMITS = (0.05, 0.95)
 LEAST_FACTOR = 0.05
+# That an annotation is right, in what is written.
+LEAST_PROBABILITY = 1e-6
 
 
 @final
@@ -105,38 +109,40 @@ class UMANet(Method):
         agreement = leave_one_out_agreement(
             reliability, batch.annotations, probabilities, self.options.kappa, self.drawn
         )
-        heavy_tailed = self.heavy_tailed and progress >= self.options.grade_warm_up
         given = batch, probabilities, weights, reliability
-        auxiliary = self._teach(self.auxiliary(features), factors * low, *given, heavy_tailed=heavy_tailed)
+        auxiliary = self._teach(self.auxiliary(features), factors * low, *given)
         return {
-            "segmentation": self._teach(logits, factors * ~low, *given, heavy_tailed=heavy_tailed),
+            "segmentation": self._teach(logits, factors * ~low, *given),
             "auxiliary": self.options.mu * auxiliary,
             "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
         }
 
     def grade(self, batch: Batch) -> AnnotationGrades:
+        return self.assess(*self.own_uncertainty(batch), batch.annotations, batch.present)
+
+    def own_uncertainty(self, batch: Batch) -> tuple[Float[Tensor, "B R *spatial"], Float[Tensor, "B K *spatial"]]:
         features = self.backbone(batch.image)
-        probabilities = self.primary(features).float().softmax(1)
         uncertainty = functional.softplus(self.uncertainty(features, batch.annotations).float())
-        return self.assess(uncertainty, probabilities, batch.annotations, batch.present)
+        return uncertainty, self.primary(features).float().softmax(1)
 
     def assess(
         self,
-        uncertainty: Float[Tensor, "B R *spatial"],
+        own_uncertainty: Float[Tensor, "B R *spatial"],
         probabilities: Float[Tensor, "B K *spatial"],
         annotations: Integer[Tensor, "B R *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> AnnotationGrades:
         shown = _speaks(annotations, present)
-        reliability = torch.exp(-uncertainty) * shown
+        reliability = torch.exp(-own_uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
         quality = annotation_quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
         consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
         of_image = quality.nanmean(1)
+        expected = for_all(consensus.clamp_min(LEAST_PROBABILITY).log(), annotations)
         return AnnotationGrades(
-            uncertainty * shown,
+            -log_probability_of(expected, annotations, self.drawn) * shown,
             quality,
             of_image,
             self.annotation_quality.is_low(quality),
@@ -210,7 +216,7 @@ class UMANet(Method):
         Where all are alike, errors cancel out best in a vote in which nobody counts more at any voxel.
         """
         everybody = torch.ones(1, len(self.annotators), dtype=torch.bool, device=self.right.device)
-        if not self.weighs_annotators or len(self.annotators) == 1:
+        if not (self.options.contrast and self.weighs_annotators) or len(self.annotators) == 1:
             return everybody[0, 0].float()
         return (1 - self._factors(everybody)).sum() / (len(self.annotators) - 1)
 
@@ -237,8 +243,6 @@ class UMANet(Method):
         probabilities: Float[Tensor, "B K *spatial"],
         weights: Float[Tensor, "B R *spatial"],
         reliability: Float[Tensor, "B R *spatial"],
-        *,
-        heavy_tailed: bool,
     ) -> Float[Tensor, ""]:
         """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
 
@@ -255,7 +259,7 @@ class UMANet(Method):
         image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
             weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
-        if heavy_tailed:
+        if self.heavy_tailed:
             return heavy_tailed_loss(logits, target, image_weight, weight)
         return segmentation_loss(logits, target, weight * _over_space(image_weight, weight), use=image_weight > 0)
 
