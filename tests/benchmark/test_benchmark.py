@@ -93,6 +93,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     ]  # fmt: skip
     assert float(rows["majority"]["dice"]) >= 0 and rows["majority"]["learning_rate"] == "0.01"
     assert float(rows["uma-net"]["grading_annotations"]) == 8
+    assert float(rows["majority"]["train_seconds"]) > 0 and float(rows["majority"]["memory_mib"]) > 100
     shown = (suite.parent / "out/results.md").read_text()
     assert "| pionono | not applicable | discs given seed 0 | Anonymous annotators found" in shown
     assert "minus majority" in shown and "## Mean ranks" in shown
@@ -169,7 +170,9 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
     assert process.returncode == 2 and "Interrupted" in said
     assert not (row / RESULT).exists()
     assert benchmark(suite) == 0
-    assert [row["status"] for row in rows_of(suite)] == ["done"]
+    resumed = rows_of(suite)
+    assert [(row["status"], row["train_seconds"], row["predict_seconds"]) for row in resumed] == [("done", "", "")]
+    assert re.search(r"\| majority \| .* \|  \| \d+ \|", (suite.parent / "out/results.md").read_text())
 
 
 def done(dice: float, validation: float = 0.5) -> dict[str, object]:
