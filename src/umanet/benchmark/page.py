@@ -38,8 +38,8 @@ their files say.
 Means over test cases, seeds and folds, with 95 % intervals over seeds and patients. Difference: to the fused baseline
 with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given these runs, after
 Holm. Gap: the share of the way from that baseline to training on the truth, and between the best variants of both
-(another loss, say). Training time: median of the rows that were
-not interrupted; memory: the most that any of their processes had, and of a GPU if there is one.
+(another loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their
+processes had, and of a GPU if there is one.
 """.strip()
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip

@@ -44,7 +44,7 @@ RUNNING_MEAN = 0.97
 START_RELIABILITY = 0.88
 RELIABILITY_LIMITS = (0.05, 0.95)
 LEAST_FACTOR = 0.05
-# That an annotation is right, in what is written.
+# That an annotation is right, in what is written of it.
 LEAST_PROBABILITY = 1e-6
 
 
@@ -140,7 +140,7 @@ class UMANet(Method):
         network = self.options.network_vote * probabilities
         consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
         of_image = quality.nanmean(1)
-        expected = for_all(consensus.clamp_min(LEAST_PROBABILITY).log(), annotations)
+        expected = for_all(consensus.clamp(LEAST_PROBABILITY, 1).log(), annotations)
         return AnnotationGrades(
             -log_probability_of(expected, annotations, self.drawn) * shown,
             quality,
