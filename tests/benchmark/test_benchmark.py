@@ -162,7 +162,9 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
     suite.write_text(re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", text))
     command = [sys.executable, "-m", "umanet", "benchmark", str(suite), "-o", str(suite.parent / "out")]
     row = suite.parent / "out/rows/discs/given/majority/seed0_fold0"
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+    # A shell starts what runs in its background deaf to Ctrl-C; so would these tests be then.
+    options = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
         while not (row / "run").exists() and process.poll() is None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
