@@ -4,15 +4,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-import chase_db1
-import lidc
-from trials import commit, table
+from pages import commit, table
+from readers import LAYOUTS
 
 from umanet.agreement import Agreement, measure_agreement
 from umanet.data.sources import folder
 from umanet.metrics.interval import RESAMPLES
 
-LAYOUTS = {"lidc-2d": lidc.LAYOUT, "lidc-3d": lidc.LAYOUT, "chase-db1": chase_db1.LAYOUT}
 ABOUT = {
     "lidc-2d": "Lung nodules in CT, one slice each that all four readers drew on; a reader's name is not one person.",
     "lidc-3d": "Lung nodules in CT, whole; a reader's name is not one person. Cases are nodules that all four drew.",

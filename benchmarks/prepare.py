@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import chase_db1
-import lidc
 import numpy as np
+from readers import LAYOUTS, LIDC, SPLIT, crop_centres
 
 from umanet.algorithms import annotate
 from umanet.algorithms.annotate import Drawing
@@ -32,8 +31,6 @@ from umanet.simulation.phantoms.breast_dce import SPACING_MM
 from umanet.simulation.scenarios import find_scenario, generator
 from umanet.types import Geometry
 
-READERS = {"lidc-2d": lidc, "lidc-3d": lidc, "chase-db1": chase_db1}
-"""Folder to the benchmark that says how it lies and is split."""
 CASES = 150
 FRACTIONS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 """Of phantoms. The suite, which simulates annotators of chest X-rays and fundus photographs, has the same numbers."""
@@ -57,18 +54,16 @@ def prepare_readers(data: Path, output: Path) -> None:
     Raises:
         DatasetError: A folder is missing; nothing is written then.
     """
-    missing = [str(data / name) for name in READERS if not (data / name).is_dir()]
+    missing = [str(data / name) for name in LAYOUTS if not (data / name).is_dir()]
     if missing:
         raise DatasetError(
-            f"No folder found at {', '.join(missing)}; {', '.join(READERS)} expected in {data}. Check --data."
+            f"No folder found at {', '.join(missing)}; {', '.join(LAYOUTS)} expected in {data}. Check --data."
         )
-    for done, (name, benchmark) in enumerate(READERS.items(), start=1):
-        root = data / name
-        if benchmark is lidc:
-            root = lidc.crop_centres(root, output / name)
-        index = folder.index(root, fractions=benchmark.FRACTIONS, name=name, **benchmark.LAYOUT)
+    for done, (name, layout) in enumerate(LAYOUTS.items(), start=1):
+        root = crop_centres(data / name, output / name) if layout is LIDC else data / name
+        index = folder.index(root, fractions=SPLIT, name=name, **layout)
         write_index(index, output / f"{name}.json")
-        show_done("data sets", done, len(READERS))
+        show_done("data sets", done, len(LAYOUTS))
 
 
 def prepare_phantoms(output: Path, cases: int, seed: int) -> None:
@@ -181,7 +176,7 @@ def read_arguments() -> Namespace:
     parser = ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     readers = kinds.add_parser("readers", help="data sets that people annotated")
-    readers.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(READERS)}")
+    readers.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(LAYOUTS)}")
     phantoms = kinds.add_parser("phantoms", help="data sets that are drawn here")
     phantoms.add_argument("--cases", type=int, default=CASES, help=f"of each family; the suite asks for {CASES}")
     phantoms.add_argument("--seed", type=int, default=0)

@@ -148,4 +148,4 @@ def test_the_suites_name_what_the_script_prepares(prepare, phantoms):
             assert sum(data.cases.values()) == prepare.CASES
             assert {name: count / prepare.CASES for name, count in data.cases.items()} == prepare.FRACTIONS
     readers = read_suite(BENCHMARKS / "suites" / "readers.toml").data
-    assert {str(data.dataset) for data in readers} == {f"{name}.json" for name in prepare.READERS}
+    assert {str(data.dataset) for data in readers} == {f"{name}.json" for name in prepare.LAYOUTS}

@@ -136,14 +136,31 @@ def test_who_is_in_no_dispute_keeps_what_is_known():
     assert float(method.said[0].sum()) != 3000
 
 
-def test_reliability_is_the_lower_of_the_mean_over_voxels_and_over_classes():
+def test_reliability_is_the_lowest_of_accuracy_precision_and_recall():
     method = make_uma_net()
-    method.said.copy_(torch.tensor([[80.0, 10.0, 10.0], [10.0, 80.0, 10.0], [50.0, 50.0, 0.0]]))
-    method.right.copy_(torch.tensor([[72.0, 2.0, 3.0], [10.0, 40.0, 9.0], [40.0, 30.0, 0.0]]))
-    # Over voxels 0.77, 0.59, 0.7; over classes (0.9 + 0.2 + 0.3) / 3, (1 + 0.5 + 0.9) / 3, and what the third never
-    # said as the mean of the others: (0.8 + 0.6 + 0.6) / 3.
+    method.said.copy_(torch.tensor([[80.0, 10.0, 10.0], [10.0, 80.0, 10.0], [90.0, 10.0, 0.0]]))
+    method.right.copy_(torch.tensor([[72.0, 2.0, 3.0], [10.0, 40.0, 9.0], [60.0, 10.0, 0.0]]))
+    # The first: accuracy 0.77, precision (0.9 + 0.2 + 0.3) / 3. The second: accuracy 0.59, precision 0.8. The third:
+    # accuracy 0.7, precision (2/3 + 1 + (0.3 + 0.9) / 2) / 3 = 0.76; it never said class 2, so recall is low.
+    p = torch.tensor([142.0, 52.0, 12.0]) / 206
+    missed = [float(p[k] * 30 / (1 - p[0])) for k in (1, 2)]
+    recall = (1 + 10 / (10 + missed[0]) + 0) / 3
     found = method.annotator_reliability()
-    torch.testing.assert_close(found, torch.tensor([0.466667, 0.59, 0.666667]), **CLOSE)
+    torch.testing.assert_close(found, torch.tensor([1.4 / 3, 0.59, recall]), **CLOSE)
+
+
+@pytest.mark.parametrize("always", [0, 1])
+def test_who_always_says_the_same_in_disputes_tells_nothing(always):
+    """However often that is right: an empty annotation mostly is, where most of what is disputed is background."""
+    method = make_uma_net(make_task())
+    method.said.copy_(torch.tensor([[100.0, 100.0], [100.0, 0.0], [100.0, 0.0]]))
+    method.right.copy_(torch.tensor([[80.0, 60.0], [95.0, 0.0], [80.0, 0.0]]))
+    if always:
+        method.said.copy_(method.said.flip(1))
+        method.right.copy_(method.right.flip(1))
+    found = method.annotator_reliability()
+    torch.testing.assert_close(found[1:], torch.full((2,), 0.5), **CLOSE)
+    assert found[0] > 0.6
 
 
 def test_annotators_of_whom_nothing_is_known_count_as_the_mean_of_the_others():

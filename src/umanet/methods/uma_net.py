@@ -187,14 +187,21 @@ class UMANet(Method):
         return seen
 
     def _reliability(self) -> Float[Tensor, " R"]:
-        """a_r, the lower of the mean w over disputed voxels and of its mean over classes; NaN without disputes.
+        """a_r, the lowest of accuracy, mean precision and mean recall in disputed voxels; NaN without disputes.
 
-        The first alone would call reliable who hardly draws anything, where most of what is disputed is background; the
-        second alone, who draws too much and is right in the little that is left out.
+        All as w has it, means over classes. Where r is wrong, other classes are true as often as they are in all
+        disputes. Each can be deceived: accuracy by who hardly draws anything, where most of what is disputed is
+        background; precision by who draws too much and is right in the little that is left out; recall by who draws too
+        much of what is small.
         """
-        by_class = self.right / self.said  # NaN where it was not said: as others are
-        by_class = torch.where(by_class.isnan(), by_class.nanmean(0), by_class)
-        return torch.minimum(self.right.sum(1) / self.said.sum(1), by_class.nanmean(1))
+        often = self.right.sum(0) / self.right.sum()
+        wrong = (self.said - self.right) / (1 - often).clamp_min(1e-6)
+        missed = often * (wrong.sum(1, keepdim=True) - wrong)
+        recall = self.right / (self.right + missed)
+        precision = self.right / self.said
+        precision = torch.where(precision.isnan(), precision.nanmean(0), precision)  # never said: as others are
+        accuracy = self.right.sum(1) / self.said.sum(1)
+        return torch.stack([accuracy, precision.nanmean(1), recall.nanmean(1)]).amin(0)
 
     def _factors(self, present: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """F_r in (0, 1], 1 for the most reliable annotator; 0 where absent.
