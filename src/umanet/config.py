@@ -19,6 +19,7 @@ from umanet.method_options import (
     EnsembleOptions,
     FusionOptions,
     LatentOptions,
+    MethodName,
     Options,
     StochasticOptions,
     TruncatedGceOptions,
@@ -26,11 +27,6 @@ from umanet.method_options import (
 )
 
 Preset = Literal["cpu-small", "small", "medium", "large", "chest-xray", "fundus"]
-MethodName = Literal[
-    "uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth",
-    "confusion-matrix", "annotator-heads", "truncated-gce", "prob-unet", "stochastic-segmentation", "mr-net", "padl",
-    "pionono", "persona", "co-teaching", "t-loss", "ensemble",
-]  # fmt: skip
 Precision = Literal["auto", "32", "bf16", "16"]
 Count = Annotated[int, Field(ge=1)]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -161,6 +157,11 @@ class RunConfig(Options):
     ensemble: EnsembleOptions = EnsembleOptions()
     data: DataOptions = DataOptions()
     trainer: TrainerOptions = TrainerOptions()
+
+    @property
+    def learner(self) -> MethodName:
+        """The method that learns: of an ensemble that of its members."""
+        return self.ensemble.of if self.method == "ensemble" else self.method
 
 
 SQUARE_PICTURES: dict[str, dict[str, Any]] = {

@@ -81,8 +81,9 @@ def heavy_tailed_loss(
     logits = logits.float()
     known = (target.sum(1) > HALF).float()
     weight = known if weight is None else weight * known
-    voxels, probabilities = weight.flatten(1).sum(1).clamp_min(1e-6), logits.softmax(1)
-    cross_entropy = functional.cross_entropy(logits, target, reduction="none") * weight
+    log_probabilities = logits.log_softmax(1)
+    voxels, probabilities = weight.flatten(1).sum(1).clamp_min(1e-6), log_probabilities.exp()
+    cross_entropy = -(log_probabilities * target).sum(1) * weight
     squares = (probabilities - target).square().sum(1) * weight
     difference, total, said = (
         (each * weight[:, None]).flatten(2).sum(2)[:, 1:]
@@ -109,6 +110,13 @@ def shown_where(
 ) -> Bool[Tensor, "B R *spatial"]:
     """Where annotations say something."""
     return (annotations != IGNORE) & present.view(*present.shape, *[1] * (annotations.ndim - 2))
+
+
+def who_draws(drawn: tuple[tuple[int, ...], ...], annotators: int, classes: int) -> Bool[Tensor, "R K"]:
+    """The classes that each annotator draws (``drawn``, as ``Task.drawn``), and the background."""
+    if not drawn:
+        return torch.ones(annotators, classes, dtype=torch.bool)
+    return torch.tensor([[k == 0 or k in own for k in range(classes)] for own in drawn])
 
 
 def log_probability_of(
@@ -158,9 +166,7 @@ def annotation_dice(
     over_images_and_space = [0, *range(3, said.ndim)]
     difference = (expected - said).abs().sum(over_images_and_space)
     total = (expected + said).sum(over_images_and_space)
-    counts = (present.any(0)[:, None] & (classes > 0)).clone()
-    for r, own in enumerate(drawn):
-        counts[r] &= torch.tensor([k in own for k in range(len(classes))], device=counts.device)
+    counts = present.any(0)[:, None] & (classes > 0) & who_draws(drawn, *said.shape[1:3]).to(present.device)
     return (difference / total.clamp_min(1e-6) * counts).sum() / counts.sum().clamp_min(1)
 
 

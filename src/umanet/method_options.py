@@ -4,6 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MethodName = Literal[
+    "uma-net", "majority", "staple", "mean", "union", "intersection", "random", "single", "truth",
+    "confusion-matrix", "annotator-heads", "truncated-gce", "prob-unet", "stochastic-segmentation", "mr-net", "padl",
+    "pionono", "persona", "co-teaching", "t-loss", "ensemble",
+]  # fmt: skip
+
 
 class Options(BaseModel):
     """Unknown keys are errors; values do not change after creation."""
@@ -35,8 +41,9 @@ class UmaNetOptions(Options):
     """Weight annotators by their running reliability (only where annotators are identified)."""
     sharpness: float = Field(default=2.0, ge=0)
     """Exponent of an annotator's factor in what the predictors learn: larger listens more to the most reliable."""
-    contrast: bool = True
-    """Raise w to a power that falls to 0 as annotators become equally reliable; off: w itself, always."""
+    power: float | None = Field(default=None, ge=0)
+    """Exponent of w in what the predictors learn; 0: every voxel of an annotation counts alike. Default: between 1 and
+    0, the lower the more alike annotators are in reliability."""
     uncertainty_loss: Literal["bce", "attenuated"] = "bce"
     """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
     attenuation: float = Field(default=0.3, gt=0)
@@ -122,7 +129,7 @@ class CoTeachingOptions(Options):
     """Co-teaching."""
 
     forget: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the voxels, those with the largest loss, that the other network does not learn from."""
+    """Share of the images, those with the largest loss, that the other network does not learn from."""
     warm_up: float = Field(default=0.3, gt=0, le=1)
     """Share of the steps over which this share grows from 0."""
 
@@ -130,6 +137,6 @@ class CoTeachingOptions(Options):
 class EnsembleOptions(Options):
     """Several networks of one method."""
 
-    of: str = "majority"
+    of: MethodName = "majority"
     """The method of the members."""
     members: int = Field(default=5, ge=2)

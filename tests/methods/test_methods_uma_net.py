@@ -133,7 +133,7 @@ def test_annotators_who_are_alike_vote_alike_at_every_voxel():
     """However sure the module is of one of them there; where they are not alike, it counts."""
     method, batch = make_uma_net().eval(), sparse_batch()  # nothing is observed
     know(method, [0.7, 0.7, 0.7])
-    assert float(method._contrast()) == pytest.approx(0, abs=1e-6)
+    assert float(method._power()) == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         logits = method.primary(method.backbone(batch.image))
         found = method.loss(batch, 1.0)["segmentation"]
@@ -141,11 +141,11 @@ def test_annotators_who_are_alike_vote_alike_at_every_voxel():
     t = looped_consensus(batch, shown, batch.present, nobody(batch))
     hard = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
     torch.testing.assert_close(found, heavy_tailed_loss(logits, hard), **CLOSE)
-    assert float(make_uma_net(contrast=False)._contrast()) == 1
+    assert float(make_uma_net(power=1.0)._power()) == 1
     know(method, [0.95, 0.5, 0.5])
-    assert float(method._contrast()) > 0.9
+    assert float(method._power()) > 0.9
     anonymous = make_uma_net(make_task(classes=3, identified=False))
-    assert float(anonymous._contrast()) == float(make_uma_net(make_task(annotators=1))._contrast()) == 1
+    assert float(anonymous._power()) == float(make_uma_net(make_task(annotators=1))._power()) == 1
 
 
 def low_memory(method: UMANet) -> None:

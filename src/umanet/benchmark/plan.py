@@ -11,6 +11,7 @@ from umanet.config import merge
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.data.splits import patients_of_fold, split_by_patient
 from umanet.errors import ConfigError
+from umanet.evaluation.prediction_folder import counted
 from umanet.simulation.simulate import simulate
 
 TRAIN, VALIDATION = 0.85, 0.15
@@ -105,6 +106,13 @@ def _prepare(data: Data, scenario: str, seed: int, fold: int, root: Path, path: 
         simulate(*given, fractions=data.cases, patient_pattern=pattern, split_seed=data.split_seed)
         return
     index = read_index(_there(root / data.dataset, data))
+    tested = index.cases if data.folds else index.select("test")
+    lacking = [case.id for case in tested if not (case.truth if data.against == "truth" else case.annotations)]
+    if lacking:
+        raise ConfigError(
+            f"No {data.against} of {counted(lacking, list(tested))} found in {data.name!r}, which is tested against it. "
+            "Set `against` in the suite, or add what is missing."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_index(fold_of(index, data.folds, fold, seed) if data.folds else index, path)
 

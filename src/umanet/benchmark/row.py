@@ -82,9 +82,11 @@ def do_row(folder: Path) -> dict[str, Any]:
     if checker:
         return check(checker, config, index, folder)
     try:
-        build_method(index.task, config)
+        method = build_method(index.task, config)
     except TaskError as error:
         return {"status": "not applicable", "why": str(error)}
+    if not row.consensus_of and not any(method.trains_on(case) for case in index.select("train")):
+        return {"status": "not applicable", "why": f"No training case has what {row.method!r} learns from."}
     seconds = {}
     started = time.monotonic()
     taught = with_consensus(index, values, row.consensus_of, folder) if row.consensus_of else index
@@ -141,12 +143,15 @@ def do_and_write(folder: Path) -> None:
     import traceback
 
     from umanet.data.files import replace_file
+    from umanet.errors import Interrupted
 
     resumed = any(path.is_dir() for path in folder.iterdir())
     try:
         found = do_row(folder)
         if resumed and "seconds" in found:
             found["seconds"] = dict.fromkeys(found["seconds"])
+    except Interrupted:
+        raise  # no result: it goes on another time
     except MemoryError:
         found = {"status": "failed", "why": "Out of memory."}
     except Exception as error:

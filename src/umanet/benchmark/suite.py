@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from umanet.config import MethodName, build_config, merge
+from umanet.config import build_config, merge
 from umanet.errors import ConfigError, did_you_mean
 from umanet.evaluation.protocol import METRICS
-from umanet.method_options import Options
+from umanet.method_options import MethodName, Options
 from umanet.methods import METHODS
 from umanet.simulation.scenarios import find_scenario
 

@@ -1,6 +1,6 @@
 """Sample to sample: onto the working grid, normalised, cropped, augmented; and samples to a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,10 @@ from monai.transforms import (
     RandAffined,
     RandFlipd,
     RandGaussianNoised,
+    Randomizable,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    Transform,
 )
 from torch import Tensor
 from torch.nn import functional
@@ -156,9 +158,12 @@ class Augmentation:
         if options.noise:
             changes.append(RandGaussianNoised("image", prob=half, std=options.noise))
         self.changes = Compose(changes)
+        self.changes.set_random_state(seed=0)  # gives everything that draws a state of its own
+        self.draws = list(_draws(self.changes))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        self.changes.set_random_state(seed=int(rng.integers(2**32)))
+        for each, seed in zip(self.draws, rng.integers(2**32, size=len(self.draws)), strict=True):
+            each.R.seed(seed)  # seventy times as fast as MONAI's, which makes new ones
         arrays = {"image": sample.image, "annotations": sample.annotations.float()}
         if sample.target is not None:
             arrays["target"] = sample.target
@@ -178,6 +183,15 @@ class Augmentation:
             target=changed.get("target"),
             truth=None,  # was not moved along; training has no use for it
         )
+
+
+def _draws(change: object) -> Iterator[Randomizable]:
+    """What draws in a change of MONAI's: itself, and what it is made of."""
+    if isinstance(change, Randomizable):
+        yield change
+    parts = vars(change).values() if isinstance(change, Transform) else ()
+    for part in (*parts, *getattr(change, "transforms", ())):
+        yield from _draws(part)
 
 
 def _known_or_not(target: Float[Tensor, "K *spatial"]) -> Float[Tensor, "K *spatial"]:

@@ -32,7 +32,6 @@ class Ensemble(Method):
 
         if config.ensemble.of == config.method:
             raise ConfigError("ensemble.of = 'ensemble' found, another method expected. Mend it.")
-        # A name that is no method is refused here.
         own = RunConfig.model_validate(config.model_dump() | {"method": config.ensemble.of})
         self.members = nn.ModuleList(METHODS[own.method](task, own) for _ in range(config.ensemble.members))
         self.target_depends_on_epoch = self.first.target_depends_on_epoch

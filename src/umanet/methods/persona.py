@@ -22,7 +22,7 @@ from torch.distributions import kl_divergence
 from torch.nn import functional
 
 from umanet.config import RunConfig
-from umanet.losses import annotation_loss, shown_where
+from umanet.losses import annotation_loss, shown_where, who_draws
 from umanet.methods.method import Method, require_identified
 from umanet.models import Backbone
 from umanet.models.latent import FixedNoise, LatentEncoder, LatentPredictor, onehot, with_annotations
@@ -91,8 +91,10 @@ class Persona(Method):
         """The highest probability of a foreground class among samples is its union, the lowest its intersection."""
         shown = shown_where(batch.annotations, batch.present)[:, :, None]
         union = (said * shown).amax(1)[:, 1:]
+        draws = who_draws(self.drawn, *said.shape[1:3]).to(said.device)
+        shown = shown & draws.view(*draws.shape, *[1] * (said.ndim - 3))
         intersection = torch.where(shown, said, 1.0).amin(1)[:, 1:]
-        known = shown.any(1).expand_as(union)
+        known = shown.any(1)[:, 1:].expand_as(union)
         terms = [
             functional.binary_cross_entropy(found[:, 1:].clamp(1e-6, 1 - 1e-6), target, reduction="none")
             for found, target in ((diverse.amax(1), union), (diverse.amin(1), intersection))

@@ -27,6 +27,7 @@ from umanet.losses import (
     segmentation_loss,
     uncertainty_loss,
     weighted_consensus,
+    who_draws,
 )
 from umanet.methods.method import Method
 from umanet.models import (
@@ -54,7 +55,7 @@ class UMANet(Method):
 
     Buffers that are saved with it: running sums per annotator, over the disputed voxels that are called k (``right``:
     of w; ``said``: of ones) and over the region of interest (``doubt``: of u; ``seen``: of ones), and ``low_share``,
-    the running share graded low. Sums fade; only their ratios mean something.
+    the running share graded low. Sums fade; only their ratios mean something. ``draws``: who says which class.
     """
 
     right: Float[Tensor, "R K"]
@@ -62,6 +63,7 @@ class UMANet(Method):
     doubt: Float[Tensor, " R"]
     seen: Float[Tensor, " R"]
     low_share: Float[Tensor, ""]
+    draws: Bool[Tensor, "R K"]
 
     def __init__(self, task: Task, config: RunConfig):
         super().__init__(task, config)
@@ -84,6 +86,7 @@ class UMANet(Method):
         for sums, shape in (("right", (task.num_classes,)), ("said", (task.num_classes,)), ("doubt", ()), ("seen", ())):
             self.register_buffer(sums, torch.zeros(len(task.annotators), *shape))
         self.register_buffer("low_share", torch.zeros(()))
+        self.register_buffer("draws", who_draws(self.drawn, *self.right.shape), persistent=False)
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
         return Prediction(self.primary(self.backbone(image)).float().softmax(1))
@@ -103,7 +106,7 @@ class UMANet(Method):
         if progress >= self.options.weight_warm_up:
             factors = self._factors(batch.present)
             trust = _over_space(factors**self.options.sharpness, reliability)
-            weights = reliability ** self._contrast() * trust * shown
+            weights = reliability ** self._power() * trust * shown
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
         agreement = leave_one_out_agreement(
@@ -166,6 +169,7 @@ class UMANet(Method):
         for sums in ("right", "said", "doubt", "seen"):
             values = getattr(self, sums)
             setattr(other, sums, choose(values, torch.zeros_like(values[0])))
+        other.draws = who_draws(drawn, *other.right.shape).to(self.right.device)
         embedding = self.uncertainty.annotator
         if embedding is not None:
             other.uncertainty.annotator = torch.nn.Parameter(choose(embedding.data, embedding.data.mean(0)))
@@ -197,7 +201,7 @@ class UMANet(Method):
         often = self.right.sum(0) / self.right.sum()
         wrong = (self.said - self.right) / (1 - often).clamp_min(1e-6)
         missed = often * (wrong.sum(1, keepdim=True) - wrong)
-        recall = self.right / (self.right + missed)
+        recall = (self.right / (self.right + missed)).masked_fill(~self.draws, torch.nan)
         precision = self.right / self.said
         precision = torch.where(precision.isnan(), precision.nanmean(0), precision)  # never said: as others are
         accuracy = self.right.sum(1) / self.said.sum(1)
@@ -217,14 +221,16 @@ class UMANet(Method):
         logit = torch.logit(reliability.clamp(*RELIABILITY_LIMITS)).clamp_min(LEAST_FACTOR)
         return logit / logit.max() * present
 
-    def _contrast(self) -> Float[Tensor, ""]:
-        """By how much the others fall short of the most reliable annotator, mean of 1 - F; 1 where it is not known.
+    def _power(self) -> Float[Tensor, ""] | float:
+        """Of w: by how much the others fall short of the most reliable annotator, mean of 1 - F; 1 where not known.
 
         Where all are alike, errors cancel out best in a vote in which nobody counts more at any voxel.
         """
+        if self.options.power is not None:
+            return self.options.power
+        if not self.weighs_annotators or len(self.annotators) == 1:
+            return 1.0
         everybody = torch.ones(1, len(self.annotators), dtype=torch.bool, device=self.right.device)
-        if not (self.options.contrast and self.weighs_annotators) or len(self.annotators) == 1:
-            return everybody[0, 0].float()
         return (1 - self._factors(everybody)).sum() / (len(self.annotators) - 1)
 
     def _low(self, quality: Float[Tensor, "B R"], present: Bool[Tensor, "B R"], *, graded: bool) -> Bool[Tensor, "B R"]:
@@ -288,6 +294,8 @@ class UMANet(Method):
         shown = _speaks(batch.annotations, batch.present)
         differ = _differ(batch.annotations, shown, self.drawn, self.said.shape[1])
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
+        if self.options.grade == "none":
+            usual = torch.ones_like(usual)
         disputed = (differ & _over_space(usual[:, 0], differ))[:, None] & shown
         said = _sums_by_class(reliability, batch.annotations, disputed, self.said.shape[1])
         _add(self.right, self.said, *said)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +26,14 @@ class TrainingModule(pl.LightningModule):
         trainer: TrainerOptions,
         data: DataOptions,
         drawn: tuple[tuple[int, ...], ...] = (),
+        seed: int = 0,
     ):
         super().__init__()
-        self.method, self.options, self.data, self.drawn = method, trainer, data, drawn
+        self.method, self.options, self.data, self.drawn, self.seed = method, trainer, data, drawn, seed
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What a method draws depends on the seed and the step alone, so that a resumed run draws the same."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.method.loss(batch, self.global_step / self.options.max_steps)

@@ -29,7 +29,7 @@ DIGITS = 4
 def plan(config: RunConfig, index: DatasetIndex, training: list[Case]) -> RunConfig:
     """Fill in what is decided from the training cases: working grid, patch, what is graded, whom ``single`` takes."""
     data, fusion, uma_net = config.data, config.fusion, config.uma_net
-    undecided = config.method == "uma-net" and uma_net.grade == "auto"
+    undecided = config.learner == "uma-net" and uma_net.grade == "auto"
     if data.patch is None or undecided or data.spacing == "auto":
         geometries = _geometries(index, training)
         if data.spacing == "auto":
@@ -40,7 +40,7 @@ def plan(config: RunConfig, index: DatasetIndex, training: list[Case]) -> RunCon
         if undecided:
             whole = np.minimum(patch, median).prod() >= LEAST_SHOWN * median.prod()
             uma_net = uma_net.model_copy(update={"grade": "image" if whole else "none"})
-    if config.method == "single" and fusion.annotator is None:
+    if config.learner == "single" and fusion.annotator is None:
         count = {name: sum(name in case.annotations for case in training) for name in index.annotators}
         fusion = fusion.model_copy(update={"annotator": max(count, key=lambda name: count[name])})
     return config.model_copy(update={"data": data, "fusion": fusion, "uma_net": uma_net})

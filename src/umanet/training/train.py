@@ -94,7 +94,7 @@ def train(
             record(run, config, index)
         log.info("Working grid: %s.", config.data.working_grid)
         data = RunData(index, training, validation, method, config)
-        module = TrainingModule(method, config.trainer, config.data, index.task.drawn)
+        module = TrainingModule(method, config.trainer, config.data, index.task.drawn, config.seed)
         trainer = _trainer(config, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)
         _release(trainer, module, index, config, run)
