@@ -110,7 +110,7 @@ def _prepare(data: Data, scenario: str, seed: int, fold: int, root: Path, path: 
     lacking = [case.id for case in tested if not (case.truth if data.against == "truth" else case.annotations)]
     if lacking:
         raise ConfigError(
-            f"No {data.against} of {counted(lacking, list(tested))} found in {data.name!r}, which is tested against it. "
+            f"No {data.against} of {counted(lacking, list(tested))} found in {data.name!r}, to be tested against it. "
             "Set `against` in the suite, or add what is missing."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
