@@ -25,11 +25,12 @@ from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import Processes
-from umanet.benchmark.row import RESULT, Row
+from umanet.benchmark.row import RESULT, Row, do_and_write
 from umanet.benchmark.scores import Scores, ranks
 from umanet.config import build_config, merge
-from umanet.data.index import write_index
-from umanet.errors import ConfigError
+from umanet.data.files import replace_file
+from umanet.data.index import read_index, write_index
+from umanet.errors import ConfigError, Interrupted
 from umanet.methods import build_method
 from umanet.simulation.simulate import simulate
 
@@ -54,7 +55,7 @@ config = {{uma_net = {{grade = "none"}}}}
 [[data]]
 name = "discs"
 dataset = "dataset.json"
-metrics = ["dice", "ece"]
+metrics = ["dice", "ece_truth"]
 """
 
 
@@ -179,7 +180,8 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
 
 def done(dice: float, validation: float = 0.5) -> dict[str, object]:
     cases = [
-        {"case": f"c{n}", "patient": f"p{n}", "class": "disc", "dice": dice + n / 100, "ece": 0.1} for n in range(8)
+        {"case": f"c{n}", "patient": f"p{n}", "class": "disc", "dice": dice + n / 100, "ece_truth": 0.1}
+        for n in range(8)
     ]
     return {"status": "done", "seconds": {"train": 1.0, "predict": 1.0}, "memory_mib": 100.0,
             "validation": validation, "summary": {}, "cases": cases}  # fmt: skip
@@ -208,7 +210,7 @@ def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
         for row in plan_rows(read, suite.parent)
     ]
     shown = page(read, results, "umanet benchmark")
-    assert "minus mean | gap | ece" in shown and "12 of 12 rows" in shown
+    assert "minus mean | gap | ece_truth" in shown and "12 of 12 rows" in shown
     assert (
         next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
     )
@@ -272,27 +274,25 @@ def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
 
 
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):
-    read = read_suite(suite)
-    run.require_same(read, suite.parent / "out")
-    run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), suite.parent / "out")
+    read, output = read_suite(suite), suite.parent / "out"
+    replace_file(output / run.STATE, run._json(run.require_same(read, output)))
+    run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), output)
     other = suite.read_text().replace("max_steps = 2", "max_steps = 3")
     suite.write_text(other)
     with pytest.raises(ConfigError, match="Results with another config found in"):
-        run.require_same(read_suite(suite), suite.parent / "out")
+        run.require_same(read_suite(suite), output)
     suite.write_text(other.replace("max_steps = 3", "max_steps = 2") + "config = {trainer = {batch_size = 4}}\n")
     with pytest.raises(ConfigError, match="Results with another data discs found in"):
-        run.require_same(read_suite(suite), suite.parent / "out")
+        run.require_same(read_suite(suite), output)
     digest = run.method_digest
     with monkeypatch.context() as context:
         context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else digest(name))
         with pytest.raises(ConfigError, match="Results with another code of uma-net found in"):
-            run.require_same(read, suite.parent / "out")
-        run.require_same(
-            read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), suite.parent / "out"
-        )
+            run.require_same(read, output)
+        run.require_same(read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), output)
     monkeypatch.setattr(run, "code_digest", lambda: "other")
     with pytest.raises(ConfigError, match="Results with another code found in"):
-        run.require_same(read, suite.parent / "out")
+        run.require_same(read, output)
 
 
 def test_a_row_that_was_another_one_is_not_taken_for_it(suite, monkeypatch):
@@ -327,7 +327,13 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
         ('"mean"', '"meen"', r"'meen' found, one of uma-net, .*Did you mean 'mean'"),
         ("minutes", "minuets", "Unknown key"),
         ('grade = "none"', 'grad = "none"', r"uma_net.grad.*'uma-net, no QAM'"),
-        ('"dice", "ece"', '"dise"', r"metric 'dise' found.*'dice'"),
+        ('"dice", "ece_truth"', '"dise"', r"metric 'dise' found.*'dice'"),
+        ('"ece_truth"', '"ece"', r"metric against truth 'ece' found.*, ece_truth"),
+        ('"dice", "ece_truth"', '"qubiq_score"', r"metric against truth 'qubiq_score' found"),
+        (
+            'config = {uma_net = {grade = "none"}}', 'method = "ensemble"\nconfig = {ensemble = {of = "padll"}}',
+            r"ensemble.of.*'padl'",
+        ),
         ('dataset = "dataset.json"', 'images = "images"', "needs either dataset, or images, truth and scenarios"),
         (
             'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hart"]',
@@ -346,6 +352,64 @@ def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
     assert (
         re.search(message, error) and error.count("\n") == 1 and error.count("Mend the file") <= 1 and "?." not in error
     )
+
+
+def test_a_suite_whose_path_was_mended_begins_afresh(suite, monkeypatch):
+    text = suite.read_text()
+    suite.write_text(text.replace('"dataset.json"', '"nowhere.json"'))
+    assert benchmark(suite) == 2
+    suite.write_text(text)
+    monkeypatch.setattr(run, "_do", lambda rows, *_, **__: [(row, done(0.5)) for row in rows])
+    assert benchmark(suite) == 0
+
+
+def without_truth(suite: Path, split: str) -> None:
+    index = read_index(suite.parent / "dataset.json")
+    cases = tuple(replace(case, truth=None) if case.split == split else case for case in index.cases)
+    write_index(index.model_copy(update={"cases": cases}), suite.parent / "dataset.json")
+
+
+def test_truth_is_not_applicable_where_no_training_case_has_one(suite):
+    without_truth(suite, "train")
+    text = re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", suite.read_text())
+    text = re.sub("methods = .*", 'methods = ["truth"]', text)
+    suite.write_text(text.replace("[0, 1]", "[0]").replace("[1e-3, 1e-2]", "[]"))
+    assert benchmark(suite) == 0
+    assert [row["status"] for row in rows_of(suite)] == ["not applicable"]
+    assert "No training case has what 'truth' learns from." in (suite.parent / "out/results.md").read_text()
+
+
+def test_what_is_tested_against_has_to_be_there(suite, capsys):
+    without_truth(suite, "test")
+    assert benchmark(suite) == 2
+    assert re.search(r"No truth of 2 of 2 cases \(.*\) found in 'discs', to be tested", capsys.readouterr().err)
+    assert not (suite.parent / "out/rows").exists()
+
+
+def test_a_row_that_is_interrupted_has_no_result(tmp_path, monkeypatch):
+    def interrupted(folder):
+        raise Interrupted("Interrupted at step 3.")
+
+    monkeypatch.setattr("umanet.benchmark.row.do_row", interrupted)
+    with pytest.raises(Interrupted):
+        do_and_write(tmp_path)
+    assert not (tmp_path / RESULT).exists()
+
+
+def test_the_digest_of_an_ensemble_covers_its_members(suite):
+    ensemble = 'method = "ensemble"\nconfig = {ensemble = {of = "padl"}}'
+    suite.write_text(suite.read_text().replace('config = {uma_net = {grade = "none"}}', ensemble))
+    assert read_suite(suite).members == {"padl"}
+    assert "padl" in run.require_same(read_suite(suite), suite.parent / "out")["code of"]
+
+
+def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
+    read = read_suite(suite)
+    rates = {("discs", one.name): 1e-2 for one in read.contestants}
+    shown = page(read, [(row, done(0.5)) for row in plan_rows(read, suite.parent, rates)], "umanet benchmark")
+    assert "| 0.01 (highest tried) |" in shown and "over seeds and patients." in shown
+    one = read.model_copy(update={"seeds": (0,)})
+    assert "over patients, given this seed." in page(one, [], "umanet benchmark")
 
 
 def test_a_row_can_be_read_back(tmp_path):

@@ -131,6 +131,18 @@ def test_persona_bounds_samples_by_what_any_and_what_all_drew():
     assert float(method._bound(narrow, said, batch)) > 0.1
 
 
+def test_persona_asks_of_who_does_not_draw_a_class_nothing_of_it():
+    method, batch = method_and_batch("persona", images=1)
+    batch.present.fill_(True)
+    batch.annotations[:] = 1
+    batch.annotations[:, 2] = 0
+    said = functional.one_hot(batch.annotations.long(), 2).movedim(-1, 2).float()
+    everywhere = torch.stack([torch.zeros(1, 1, *SHAPE), torch.ones(1, 1, *SHAPE)], 2)
+    assert float(method._bound(everywhere, said, batch)) > 1  # the third drew nothing
+    method.drawn = ((1,), (1,), ())
+    assert float(method._bound(everywhere, said, batch)) == pytest.approx(0, abs=1e-5)
+
+
 def test_pionono_predicts_its_gold_annotator_who_learns_the_majority_vote():
     method, batch = method_and_batch("pionono")
     with torch.no_grad():

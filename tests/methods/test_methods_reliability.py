@@ -149,6 +149,17 @@ def test_reliability_is_the_lowest_of_accuracy_precision_and_recall():
     torch.testing.assert_close(found, torch.tensor([1.4 / 3, 0.59, recall]), **CLOSE)
 
 
+def test_reliability_is_of_the_classes_that_are_drawn():
+    task = replace(make_task(classes=3), drawn=((1, 2), (1,), (1, 2)))
+    method = make_uma_net(task)
+    method.said.copy_(torch.tensor([[80.0, 60.0, 60.0], [80.0, 60.0, 0.0], [80.0, 60.0, 60.0]]))
+    method.right.copy_(0.9 * method.said)
+    first, second, _ = method.annotator_reliability().tolist()
+    assert first == pytest.approx(0.9, abs=0.02) and second > 0.85
+    same = method.with_annotators(task.annotators, ())
+    assert float(same.annotator_reliability()[1]) < 0.7  # what is taken for background then is missed
+
+
 @pytest.mark.parametrize("always", [0, 1])
 def test_who_always_says_the_same_in_disputes_tells_nothing(always):
     """However often that is right: an empty annotation mostly is, where most of what is disputed is background."""

@@ -124,6 +124,15 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(run, index, tmp_path, st
     torch.testing.assert_close(weights(half), weights(run), rtol=0, atol=0, equal_nan=True)
 
 
+def test_a_method_that_draws_goes_on_to_the_same_weights_too(index, tmp_path):
+    whole = train(short_config("prob-unet"), index, tmp_path / "whole")
+    half = tmp_path / "half"
+    with pytest.raises(Interrupted):
+        train(short_config("prob-unet"), index, half, callbacks=[StopAt(4)])
+    train(short_config("prob-unet"), index, half, resume="auto")
+    torch.testing.assert_close(weights(half), weights(whole), rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_finished_run_is_left_alone_by_resume(run, index):
     before = (run / WEIGHTS).stat().st_mtime_ns
     assert train(short_config(), index, run, resume="must") == run

@@ -35,7 +35,7 @@ ABOUT = """
 Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as published or as
 their files say.
 
-Means over test cases, seeds and folds, with 95 % intervals over seeds and patients. Difference: to the fused baseline
+Means over test cases, seeds and folds, with 95 % intervals over {over}. Difference: to the fused baseline
 with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given these runs, after
 Holm. Gap: the share of the way from that baseline to training on the truth, and between the best variants of both
 (another loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their
@@ -71,13 +71,16 @@ def page(suite: Suite, results: Results, command: str) -> str:
     rows = len(plan_rows(suite, Path()))
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
+    if rates:
+        others = " (of the first fold and seed, which others test)" if any(data.folds for data in suite.data) else ""
+        rates = f"the best on validation cases{others} of {rates}"
     lines += [
         f"Command: `{command}`; umanet {version('umanet')}, code {code_digest()[:12]}.",
         f"{len(results)} of {rows} rows have a result.",
         "",
         f"Seeds {', '.join(map(str, suite.seeds))}; budget alike for all: `{json.dumps(suite.config)}`.",
-        f"Learning rate of every method: {f'the best on validation cases of {rates}' if rates else 'as configured'}.",
-        *ABOUT.splitlines(),
+        f"Learning rate of every method: {rates or 'as configured'}.",
+        *ABOUT.format(over="seeds and patients" if len(suite.seeds) > 1 else "patients, given this seed").splitlines(),
         "",
     ]
     for place in _places(results):
@@ -109,7 +112,7 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
             cells.append(_show_difference(*compared[name]) if name in compared else "")
         cells += [_show_share(one.share_of_gap(start, end, better)) for start, end in gaps.values()]
         cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
-        rows.append([name, *cells, *_cost([(row, result) for row, result in own if row.contestant == name])])
+        rows.append([name, *cells, *_cost(suite, [(row, result) for row, result in own if row.contestant == name])])
     heads = [f"{first} {_arrow(first)}", *([f"minus {baseline}"] if baseline else []), *gaps]
     heads += [f"{metric} {_arrow(metric)}" for metric in others]
     budget = f"With `{json.dumps(data.config)}`." if data.config else ""
@@ -222,7 +225,7 @@ def _flat(suite: Suite, results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def _cost(own: Results) -> list[str]:
+def _cost(suite: Suite, own: Results) -> list[str]:
     """Learning rates, median of the training times, most memory."""
     rates = sorted({row.learning_rate for row, _ in own if row.learning_rate is not None})
     seconds = [result["seconds"]["train"] for _, result in own if result["seconds"]["train"] is not None]
@@ -231,7 +234,9 @@ def _cost(own: Results) -> list[str]:
         for key, where in (("memory_mib", ""), ("gpu_memory_mib", " on the GPU"))
         if (values := [result[key] for _, result in own if result.get(key) is not None])
     ]
-    rate = ", ".join(f"{rate:g}" for rate in rates)
+    tried = sorted(suite.learning_rates) if len(suite.learning_rates) > 1 else [None]
+    edges = {tried[0]: " (lowest tried)", tried[-1]: " (highest tried)"}
+    rate = ", ".join(f"{rate:g}{edges.get(rate, '')}" for rate in rates)
     return [rate, f"{np.median(seconds):.0f}" if seconds else "", ", ".join(memory)]
 
 

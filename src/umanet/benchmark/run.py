@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -48,8 +49,9 @@ def run_suite(
     Raises:
         ConfigError: The output holds results of another suite or of other code, or a path is not there.
     """
-    require_same(suite, output)
+    state = require_same(suite, output)
     prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
+    replace_file(output / STATE, _json(state))
     searched = search_rows(suite, output)
     tried = _do(searched, output, suite, processes, progress, retry=retry)
     rates = _best_rates(tried)
@@ -77,8 +79,8 @@ def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any
     return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
 
 
-def require_same(suite: Suite, output: Path) -> None:
-    """Refuse results of another suite or other code; write down both.
+def require_same(suite: Suite, output: Path) -> dict[str, Any]:
+    """Refuse results of another suite or other code; returns what says of which they are, to be written down.
 
     A suite may grow: further seeds, methods, variants, scenarios, metrics, data, learning rates and time change no row
     that is done.
@@ -87,7 +89,7 @@ def require_same(suite: Suite, output: Path) -> None:
         ConfigError: As said.
     """
     path = output / STATE
-    methods = {one.consensus_of or one.method for one in suite.contestants} | {one.method for one in suite.contestants}
+    methods = {name for one in suite.contestants for name in (one.method, one.consensus_of) if name} | suite.members
     data = {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data}
     state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
     parts = {"code of": {name: method_digest(name) for name in sorted(methods)}, "data": data}
@@ -104,7 +106,7 @@ def require_same(suite: Suite, output: Path) -> None:
                 f"Results with another {other[0]} found in {output}, the same expected: results of two are never "
                 "mixed. Choose another --output, or go back to what made them."
             )
-    replace_file(path, _json(state))
+    return state
 
 
 def code_digest() -> str:
@@ -194,9 +196,10 @@ def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, 
     """By data and contestant: the rate with the highest ``validation_score``."""
     best: dict[tuple[str, str], tuple[float, float]] = {}
     for row, result in tried:
-        if result["status"] == "done" and result["validation"] is not None and row.learning_rate is not None:
+        score = result.get("validation")
+        if score is not None and not math.isnan(score) and row.learning_rate is not None:
             key = (row.data, row.contestant)
-            best[key] = max(best.get(key, (-1.0, 0.0)), (result["validation"], row.learning_rate))
+            best[key] = max(best.get(key, (score, 0.0)), (score, row.learning_rate))
     return {key: rate for key, (_, rate) in best.items()}
 
 

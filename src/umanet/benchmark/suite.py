@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from umanet.config import build_config, merge
 from umanet.errors import ConfigError, did_you_mean
-from umanet.evaluation.protocol import METRICS
-from umanet.method_options import MethodName, Options
+from umanet.evaluation.protocol import METRICS, PROTOCOLS
+from umanet.method_options import EnsembleOptions, MethodName, Options
 from umanet.methods import METHODS
 from umanet.simulation.scenarios import find_scenario
 
@@ -69,6 +69,8 @@ class Data(Options):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         _known("metric", self.metrics, METRICS)
+        # As rows are evaluated: otherwise every row would be trained in vain.
+        _known(f"metric against {self.against}", self.metrics, PROTOCOLS["default"].metrics_against(self.against))
         return self
 
 
@@ -106,6 +108,13 @@ class Suite(Options):
     def contestants(self) -> tuple[Variant, ...]:
         """Methods as they are, and then the variants."""
         return (*(Variant(name=name, method=name) for name in self.methods), *self.variants)
+
+    @property
+    def members(self) -> set[MethodName]:
+        """What its ensembles consist of."""
+        configs = [(one, data) for one in self.contestants if one.method == "ensemble" for data in self.data]
+        merged = [merge(merge(self.config, data.config), one.config) for one, data in configs]
+        return {EnsembleOptions.model_validate(config.get("ensemble", {})).of for config in merged}
 
 
 def read_suite(path: Path) -> Suite:
