@@ -6,8 +6,9 @@ Reference:
     DOI 10.1109/CVPR46437.2021.01216.
 
 Changed: belief is embedded in the decoder's features by scale and shift, where the paper uses a recurrent layer at the
-bottleneck; the attention multiplies features with one plus the spread of the redrawn annotations. In training beliefs
-are random for every image, among those who annotated it; for predictions all are believed alike.
+bottleneck, and the attention multiplies features with one plus the spread of the redrawn annotations: so that all
+methods have one backbone, and in 3D too. In training beliefs are random for every image, among those who annotated it
+(the paper's data have all annotations of all images); for predictions all are believed alike.
 """
 
 from typing import final

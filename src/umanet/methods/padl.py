@@ -4,8 +4,9 @@ Reference:
     Liao et al.: "Modeling annotator preference and stochastic annotation error for medical image segmentation",
     Medical Image Analysis 92, 2024, 103028, DOI 10.1016/j.media.2023.103028.
 
-Changed: preferences and errors are layers on the features of one backbone, in place of blocks of their own; the
-meta segmentation learns the mean of the annotations; one draw of the errors a step.
+Changed: preferences and errors are layers on the features of one backbone, in place of blocks of their own, as the
+backbone is that of all methods; the meta segmentation learns the mean of the annotations that there are, since not all
+annotate every image; one draw of the errors a step, which is an unbiased estimate and as quick as other methods.
 """
 
 from typing import final

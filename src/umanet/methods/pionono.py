@@ -5,8 +5,8 @@ Reference:
     Schmidt, Morales-Alvarez, Molina: "Probabilistic Modeling of Inter- and Intra-observer Variability in Medical Image
     Segmentation", ICCV 2023, DOI 10.48550/arXiv.2307.11397.
 
-Changed: dimensions are independent (the paper learns a covariance); every step learns from all annotations, where the
-paper draws one. As there, a gold annotator who draws the majority vote is learned too, and predicted.
+Changed: dimensions are independent (the paper learns a covariance), so that no matrix has to stay positive definite;
+every step learns from all annotations, where the paper draws one: all methods see as many. As there, a gold annotator who draws the majority vote is learned too, and predicted.
 """
 
 from typing import final

@@ -4,8 +4,9 @@ Reference:
     Gonzalez-Jimenez et al.: "Robust T-Loss for Medical Image Segmentation", MICCAI 2023,
     DOI 10.1007/978-3-031-43898-1_68.
 
-Changed: the target is the majority vote; several classes are one vector of errors; the loss is divided by the length
-of that vector. As published there is no Dice term.
+Changed: the target is the majority vote, as there are several annotations; several classes are one vector of errors,
+for data with more than one; the loss is divided by the length of that vector, so that one learning rate suits all
+sizes. As published there is no Dice term.
 """
 
 import math
