@@ -6,7 +6,8 @@ Reference:
     Segmentation", ICCV 2023, DOI 10.48550/arXiv.2307.11397.
 
 Changed: dimensions are independent (the paper learns a covariance), so that no matrix has to stay positive definite;
-every step learns from all annotations, where the paper draws one: all methods see as many. As there, a gold annotator who draws the majority vote is learned too, and predicted.
+every step learns from all annotations, where the paper draws one: all methods see as many. As there, a gold annotator
+who draws the majority vote is learned too, and predicted.
 """
 
 from typing import final
