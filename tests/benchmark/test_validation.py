@@ -9,7 +9,10 @@ import torch
 from fake_data.arrays import make_method, make_task, tiny_config
 from fake_data.discs import write_discs
 from umanet.benchmark import validation
+from umanet.data.images import read_case
 from umanet.inference.model_file import load_model, save_model
+from umanet.inference.predict import predict_case
+from umanet.metrics import dice
 from umanet.types import IGNORE, Geometry, Sample
 
 TASK = make_task(annotators=3)
@@ -39,6 +42,21 @@ def test_absent_annotators_and_ignored_pixels_do_not_count():
     sample = sample_of([1, 1, IGNORE, 0], [0, 0, 1, 1], [1, 1, 1, 0], present=(True, False, True))
     assert validation._soft_dice(sample, probabilities([1, 1, 0, 0]), TASK) == 1
     assert validation._majority_dice(sample, probabilities([1, 1, 1, 0]), TASK) == 1
+
+
+def test_who_learns_the_truth_is_chosen_by_it(tmp_path):
+    index = write_discs(tmp_path, (8, 8))
+    none = tuple(replace(case, annotations={}) for case in index.cases)  # nothing else to be chosen by
+    config = tiny_config("truth")
+    save_model(make_method(index.task, config), index, config, tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    found = validation.validation_score(model, index.model_copy(update={"cases": none}), "truth")
+    truths = [read_case(case, index).truth.numpy() == 1 for case in index.select("validation")]
+    drawn = [
+        predict_case(model, read_case(case, index)).probabilities[0].numpy().argmax(0) == 1
+        for case in index.select("validation")
+    ]
+    assert found == pytest.approx(np.mean([dice(one, true) for one, true in zip(drawn, truths, strict=True)]))
 
 
 @pytest.mark.parametrize(("against", "expected"), [("truth", 0.5), ("annotations", 0.4)])

@@ -1,4 +1,4 @@
-"""What learning rates are chosen by: the same for every method, and without the truth."""
+"""What learning rates are chosen by: the same for every method, and without the truth but for who learns that."""
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,8 @@ def validation_score(model: Model, index: DatasetIndex, against: str) -> float:
     Where test cases are scored against annotations, the mean of the soft Dice with them. Where they are scored against
     the truth, the median of the Dice with the majority vote: the median, because a mean rewards who imitates the
     annotators of the cases on which they all err; the majority vote, because single annotations reward who imitates
-    single annotators (docs/concepts/log.md).
+    single annotators (docs/concepts/log.md). The method ``truth`` is what could be reached at best: its score is the
+    mean of the Dice with the truth.
 
     Args:
         model: Of the row.
@@ -28,11 +29,19 @@ def validation_score(model: Model, index: DatasetIndex, against: str) -> float:
         against: ``truth`` or ``annotations``: what test cases are scored against.
     """
     score, middle = (_soft_dice, np.mean) if against == "annotations" else (_majority_dice, np.median)
+    if model.config.learner == "truth":
+        score, middle = _true_dice, np.mean
     found = []
     for case in index.select("validation"):
         sample = read_case(case, index)
         found.append(score(sample, predict_case(model, sample).probabilities[0].numpy(), index.task))
     return float(middle(found))
+
+
+def _true_dice(sample: Sample, probabilities: Probabilities, task: Task) -> float:
+    assert sample.truth is not None  # as otherwise nothing was learned
+    truth, predicted = sample.truth.numpy(), probabilities.argmax(0)
+    return float(np.mean([dice(predicted == k, truth == k) for k in range(1, task.num_classes)]))
 
 
 def _majority_dice(sample: Sample, probabilities: Probabilities, task: Task) -> float:
