@@ -8,10 +8,11 @@ Any data sets will do, of small pictures and of large volumes:
 import argparse
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from pages import commit
 
 from umanet import read_index
 from umanet.data.check import check
@@ -59,14 +60,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs per median (default: 3)")
     options = parser.parse_args()
     rows = [row(read_index(path), options.repeats) for path in options.datasets]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     table = [
         "# Speed of check",
         "",
-        f"`{COMMAND} {' '.join(path.name for path in options.datasets)} --repeats {options.repeats}`, commit {commit}, "
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, median wall time of {options.repeats} runs, without "
+        f"`{COMMAND} {' '.join(path.name for path in options.datasets)} --repeats {options.repeats}`, "
+        f"commit {commit()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, median wall time of {options.repeats} runs, without "
         "starting Python.",
         "",
         "| data set | cases | files | reading (s) | check, 1 worker (s) | check, 2 workers (s) | check / reading |",

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import SimpleITK as sitk
 import torch
 from metrics_comparisons import ANNOTATORS, Comparison, all_comparisons
 from metrics_rivals import Example
+from pages import commit
 from scipy.ndimage import gaussian_filter
 
 SAMPLES = 50
@@ -190,13 +190,12 @@ def main() -> None:
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*always_return_as_numpy")
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    commit, load, rows = done.stdout.strip(), [os.getloadavg()[0]], []
+    made_by, load, rows = commit(), [os.getloadavg()[0]], []
     for shape, cases in SIZES.items():
         rows += measure_all(shape, min(cases, options.cases or cases), options.repeats)
     load.append(os.getloadavg()[0])
     facts = {
-        "commit": commit,
+        "commit": made_by,
         "packages": {name: version(name) for name in PACKAGES},
         "repeats": options.repeats,
         "cores": os.cpu_count(),

@@ -7,13 +7,13 @@ Compares ``umanet.fusion.staple`` with SimpleITK's filters on simulated annotati
 
 import argparse
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from pages import commit
 from scipy.ndimage import gaussian_filter
 
 from umanet.fusion import staple
@@ -87,13 +87,10 @@ def main() -> None:
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     rows = [row(shape, annotators, classes, options.repeats) for shape, annotators in SIZES for classes in CLASSES]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     table = [
         "# STAPLE on vote patterns",
         "",
-        f"`{COMMAND} --repeats {options.repeats}`, commit {commit}, "
+        f"`{COMMAND} --repeats {options.repeats}`, commit {commit()}, "
         f"SimpleITK {sitk.Version.VersionString()}, one thread, median wall time of {options.repeats} runs.",
         "",
         "| voxels | annotators | classes | patterns | SimpleITK (s) | umanet (s) | faster | difference |",
