@@ -28,7 +28,6 @@ from umanet.benchmark.process import Processes
 from umanet.benchmark.row import RESULT, Row, do_and_write
 from umanet.benchmark.scores import Scores, ranks
 from umanet.config import build_config, merge
-from umanet.data.files import replace_file
 from umanet.data.index import read_index, write_index
 from umanet.errors import ConfigError, Interrupted
 from umanet.methods import build_method
@@ -275,7 +274,8 @@ def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
 
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):
     read, output = read_suite(suite), suite.parent / "out"
-    replace_file(output / run.STATE, run._json(run.require_same(read, output)))
+    (output / "data/discs").mkdir(parents=True)
+    run.require_same(read, output)
     run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), output)
     other = suite.read_text().replace("max_steps = 2", "max_steps = 3")
     suite.write_text(other)
@@ -363,6 +363,23 @@ def test_a_suite_whose_path_was_mended_begins_afresh(suite, monkeypatch):
     assert benchmark(suite) == 0
 
 
+def test_data_sets_that_were_begun_are_never_taken_for_those_of_another_suite(suite):
+    """Nothing was trained yet, but other settings would have made others."""
+    read, output = read_suite(suite), suite.parent / "out"
+    run.require_same(read, output)
+    (output / "data/discs").mkdir(parents=True)
+    suite.write_text(suite.read_text() + "folds = 3\n")
+    with pytest.raises(ConfigError, match="Results with another data discs found in"):
+        run.require_same(read_suite(suite), output)
+
+
+def test_a_score_that_is_no_number_chooses_no_rate(suite):
+    read = read_suite(suite)
+    tried = [(row, done(0.5, float("nan") if row.learning_rate == 1e-3 else 0.1)) for row in search_rows(read, suite)]
+    assert set(run._best_rates(tried).values()) == {1e-2}
+    assert run._best_rates([(row, done(0.5, float("nan"))) for row, _ in tried]) == {}
+
+
 def without_truth(suite: Path, split: str) -> None:
     index = read_index(suite.parent / "dataset.json")
     cases = tuple(replace(case, truth=None) if case.split == split else case for case in index.cases)
@@ -400,7 +417,8 @@ def test_the_digest_of_an_ensemble_covers_its_members(suite):
     ensemble = 'method = "ensemble"\nconfig = {ensemble = {of = "padl"}}'
     suite.write_text(suite.read_text().replace('config = {uma_net = {grade = "none"}}', ensemble))
     assert read_suite(suite).members == {"padl"}
-    assert "padl" in run.require_same(read_suite(suite), suite.parent / "out")["code of"]
+    run.require_same(read_suite(suite), suite.parent / "out")
+    assert "padl" in json.loads((suite.parent / "out" / run.STATE).read_text())["code of"]
 
 
 def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
@@ -410,6 +428,8 @@ def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
     assert "| 0.01 (highest tried) |" in shown and "over seeds and patients." in shown
     one = read.model_copy(update={"seeds": (0,)})
     assert "over patients, given this seed." in page(one, [], "umanet benchmark")
+    folds = one.model_copy(update={"data": (one.data[0].model_copy(update={"folds": 3}),)})
+    assert "(of the first fold and seed, which others test)" in page(folds, [], "umanet benchmark")
 
 
 def test_a_row_can_be_read_back(tmp_path):

@@ -24,8 +24,8 @@ def index(request, tmp_path):
     return write_discs(tmp_path / "raw", request.param)
 
 
-def released(index, method, run):
-    config = tiny_config(method).model_copy(update={"ensemble": EnsembleOptions(members=2)})
+def released(index, method, run, of="majority"):
+    config = tiny_config(method).model_copy(update={"ensemble": EnsembleOptions(of=of, members=2)})
     config = config.model_copy(update={"data": config.data.model_copy(update={"patch": (8,) * index.spatial_dims})})
     save_model(make_method(index.task, config), index, config, run)
     return load_model(run)
@@ -63,6 +63,14 @@ def test_in_tiles_and_through_the_command_line_samples_are_scored(index, tmp_pat
     assert len(list((tmp_path / "out/samples").iterdir())) == 2
     assert main(["evaluate", str(tmp_path / "out"), str(tmp_path / "dataset.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"]["samples"]["number"] == 2
+
+
+def test_an_ensemble_says_what_each_annotator_would_draw_where_its_members_do(index, tmp_path):
+    write_index(index, tmp_path / "dataset.json")
+    released(index, "ensemble", tmp_path / "run", of="padl")
+    words = ["predict", tmp_path / "run", tmp_path / "dataset.json", "-o", tmp_path / "out", "--annotators"]
+    assert main([*map(str, words)]) == 0
+    assert {path.name for path in (tmp_path / "out/annotators").iterdir()} == set(index.annotators)
 
 
 def test_what_the_method_cannot_say_is_refused(index, tmp_path):

@@ -93,13 +93,15 @@ def test_sharpness_decides_how_far_the_most_reliable_annotator_is_followed():
     assert loss[1.0] != loss[2.0]
 
 
-def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch):
-    method, batch = make_uma_net(), make_batch(make_task(classes=3), SHAPE, images=2)
+@pytest.mark.parametrize(("grade", "counted"), [("image", 1), ("none", 2)])
+def test_low_images_say_nothing_about_who_is_usually_right(monkeypatch, grade, counted):
+    """Where images are graded at all."""
+    method, batch = make_uma_net(grade=grade), make_batch(make_task(classes=3), SHAPE, images=2)
     w = reliability_maps(method, batch)
     monkeypatch.setattr(method.image_quality, "is_low", lambda quality: torch.tensor([[False], [True]]))
     method.loss(batch, 0.2)
-    alone = Batch(*(each[:1] for each in (batch.image, batch.annotations, batch.present)))
-    right, said = disputed_sums(w[:1], alone)
+    alone = Batch(*(each[:counted] for each in (batch.image, batch.annotations, batch.present)))
+    right, said = disputed_sums(w[:counted], alone)
     torch.testing.assert_close(method.right, right, **CLOSE)
     torch.testing.assert_close(method.said, said, **CLOSE)
 

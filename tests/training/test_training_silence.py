@@ -14,7 +14,8 @@ from umanet.inference.model_file import load_model
 from umanet.inference.predict import predict, samples_of_index
 from umanet.training import train
 
-LEARNED, CLEARLY = 0.7, 0.15
+LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.15}
+"""UMA-Net finds out by itself that two annotators miss what they do not draw, which helps it undeclared too."""
 
 
 @pytest.fixture(scope="module")
@@ -46,4 +47,4 @@ def test_a_class_that_an_annotator_does_not_draw_is_learned_where_that_is_declar
     declared = undeclared.model_copy(update={"annotator_classes": only})
     known = organ_dice(declared, method, tmp_path / "declared")
     taken_for_background = organ_dice(undeclared, method, tmp_path / "undeclared")
-    assert known > LEARNED and known > taken_for_background + CLEARLY, (known, taken_for_background)
+    assert known > LEARNED and known > taken_for_background + CLEARLY[method], (known, taken_for_background)

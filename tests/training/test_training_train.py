@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fake_data.arrays import tiny_config
 from fake_data.discs import write_discs
-from umanet.config import DataOptions, TrainerOptions, read_config
+from umanet.config import DataOptions, EnsembleOptions, TrainerOptions, read_config
 from umanet.data.index import read_index
 from umanet.errors import DatasetError, Interrupted, RunError
 from umanet.inference.model_file import GRADING, WEIGHTS, load_model
@@ -182,6 +182,10 @@ def test_a_patch_that_shows_less_than_half_an_image_is_not_graded(index, patch, 
     assert plan(config, index, index.select("train")).uma_net.grade == grade
     asked = config.model_copy(update={"uma_net": config.uma_net.model_copy(update={"grade": "annotation"})})
     assert plan(asked, index, index.select("train")).uma_net.grade == "annotation"
+    several = config.model_copy(update={"method": "ensemble", "ensemble": EnsembleOptions(of="uma-net")})
+    assert plan(several, index, index.select("train")).uma_net.grade == grade
+    single = several.model_copy(update={"ensemble": EnsembleOptions(of="single")})
+    assert plan(single, index, index.select("train")).fusion.annotator == "anna"
 
 
 def test_single_takes_the_annotator_with_the_most_cases(index):

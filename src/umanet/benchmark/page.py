@@ -234,8 +234,8 @@ def _cost(suite: Suite, own: Results) -> list[str]:
         for key, where in (("memory_mib", ""), ("gpu_memory_mib", " on the GPU"))
         if (values := [result[key] for _, result in own if result.get(key) is not None])
     ]
-    tried = sorted(suite.learning_rates) if len(suite.learning_rates) > 1 else [None]
-    edges = {tried[0]: " (lowest tried)", tried[-1]: " (highest tried)"}
+    tried = suite.learning_rates
+    edges = {min(tried): " (lowest tried)", max(tried): " (highest tried)"} if len(tried) > 1 else {}
     rate = ", ".join(f"{rate:g}{edges.get(rate, '')}" for rate in rates)
     return [rate, f"{np.median(seconds):.0f}" if seconds else "", ", ".join(memory)]
 

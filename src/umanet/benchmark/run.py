@@ -19,7 +19,7 @@ from umanet.data.files import replace_file
 from umanet.errors import ConfigError
 from umanet.methods import METHODS
 
-ROWS, STATE = "rows", "suite.json"
+DATA, ROWS, STATE = "data", "rows", "suite.json"
 CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "models", "simulation", "training",
         "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
         "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
@@ -49,9 +49,8 @@ def run_suite(
     Raises:
         ConfigError: The output holds results of another suite or of other code, or a path is not there.
     """
-    state = require_same(suite, output)
+    require_same(suite, output)
     prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
-    replace_file(output / STATE, _json(state))
     searched = search_rows(suite, output)
     tried = _do(searched, output, suite, processes, progress, retry=retry)
     rates = _best_rates(tried)
@@ -79,11 +78,11 @@ def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any
     return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
 
 
-def require_same(suite: Suite, output: Path) -> dict[str, Any]:
-    """Refuse results of another suite or other code; returns what says of which they are, to be written down.
+def require_same(suite: Suite, output: Path) -> None:
+    """Refuse results of another suite or other code; write down both.
 
     A suite may grow: further seeds, methods, variants, scenarios, metrics, data, learning rates and time change no row
-    that is done.
+    that is done. What was written down binds as far as something was made of it.
 
     Raises:
         ConfigError: As said.
@@ -94,11 +93,12 @@ def require_same(suite: Suite, output: Path) -> dict[str, Any]:
     state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
     parts = {"code of": {name: method_digest(name) for name in sorted(methods)}, "data": data}
     state = json.loads(_json({**state, **parts}))
-    if path.exists():
+    made = {folder.name for part in (DATA, ROWS) for folder in (output / part).glob("*")}
+    if made and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         other = [key for key in state if key not in parts and before.get(key) != state[key]]
         for key in parts:
-            known = before.get(key, {})
+            known = {name: value for name, value in before.get(key, {}).items() if key != "data" or name in made}
             other += [f"{key} {name}" for name, value in state[key].items() if known.get(name, value) != value]
             state[key] = {**known, **state[key]}
         if other:
@@ -106,7 +106,7 @@ def require_same(suite: Suite, output: Path) -> dict[str, Any]:
                 f"Results with another {other[0]} found in {output}, the same expected: results of two are never "
                 "mixed. Choose another --output, or go back to what made them."
             )
-    return state
+    replace_file(path, _json(state))
 
 
 def code_digest() -> str:
