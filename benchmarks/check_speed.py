@@ -64,8 +64,8 @@ def main() -> None:
         "# Speed of check",
         "",
         f"`{COMMAND} {' '.join(path.name for path in options.datasets)} --repeats {options.repeats}`, "
-        f"commit {commit()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, median wall time of {options.repeats} runs, without "
-        "starting Python.",
+        f"commit {commit()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, "
+        f"median wall time of {options.repeats} runs, without starting Python.",
         "",
         "| data set | cases | files | reading (s) | check, 1 worker (s) | check, 2 workers (s) | check / reading |",
         "|---|---|---|---|---|---|---|",
