@@ -122,6 +122,17 @@ def test_the_divergence_is_that_of_posterior_and_prior_per_annotation_and_voxel(
     assert float(method.loss(batch, 1.0)["divergence"].detach()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_divergence_of_prob_unet_is_bounded_where_prior_and_posterior_are_as_narrow_and_wide_as_they_can_be():
+    method, batch = method_and_batch("prob-unet")
+    images, annotators = batch.present.shape
+    size, largest = method.options.dimensions, math.exp(2)
+    method.prior = Always(Normal(torch.zeros(images, size), torch.full((images, size), math.exp(-5))))
+    shape = images * annotators, size
+    method.posterior = Always(Normal(torch.zeros(shape), torch.full(shape, math.exp(5))))
+    found = float(method.loss(batch, 1.0)["divergence"].detach()) * math.prod(SHAPE) / method.options.beta / size
+    assert 100 < found < largest**4 / 2
+
+
 def test_persona_bounds_samples_by_what_any_and_what_all_drew():
     method, batch = method_and_batch("persona", images=1)
     batch.present.fill_(True)

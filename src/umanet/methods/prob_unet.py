@@ -5,14 +5,15 @@ Reference:
     DOI 10.48550/arXiv.1806.05034.
 
 Changed: every step learns from all annotations of an image, where the paper draws one; the Dice semimetric is added to
-the reconstruction, as all methods here have it; samples for predictions are always the same ones.
+the reconstruction, as all methods here have it; samples for predictions are always the same ones; standard deviations
+lie between e^-2 and e^2, as one step can otherwise make the divergence huge and the prior useless from there on.
 """
 
 from typing import final
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Normal, kl_divergence
 
 from umanet.config import RunConfig
 from umanet.losses import annotation_loss
@@ -20,6 +21,9 @@ from umanet.methods.method import Method
 from umanet.models import Backbone
 from umanet.models.latent import FixedNoise, LatentEncoder, LatentPredictor, onehot, with_annotations
 from umanet.types import Batch, Prediction, Task
+
+LARGEST_LOG = 2.0
+"""Of a standard deviation of prior and posterior."""
 
 
 @final
@@ -42,10 +46,11 @@ class ProbUNet(Method):
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
         images, annotators = batch.present.shape
         shown = onehot(batch.annotations, self.num_classes)
-        prior, posterior = self.prior(batch.image), self.posterior(with_annotations(batch.image, shown))
+        prior = _bounded(self.prior(batch.image))
+        posterior = _bounded(self.posterior(with_annotations(batch.image, shown)))
         drawn = posterior.rsample().unflatten(0, (images, annotators))
         said = self.primary(self.backbone(batch.image), drawn).float().log_softmax(2)
-        before = type(prior)(*(value.repeat_interleave(annotators, 0) for value in (prior.loc, prior.scale)))
+        before = Normal(prior.loc.repeat_interleave(annotators, 0), prior.scale.repeat_interleave(annotators, 0))
         divergence = kl_divergence(posterior, before).sum(1).view(images, annotators)
         voxels = batch.annotations[0, 0].numel()
         return {
@@ -54,7 +59,12 @@ class ProbUNet(Method):
         }
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
-        prior = self.prior(image)
+        prior = _bounded(self.prior(image))
         points = prior.loc[:, None] + prior.scale[:, None] * self.noise.values
         samples = self.primary(self.backbone(image), points).float().softmax(2)
         return Prediction(samples.mean(1), samples=samples)
+
+
+def _bounded(wide: Normal) -> Normal:
+    """Smoothly, so that there is a gradient back from the bound."""
+    return Normal(wide.loc, (LARGEST_LOG * (wide.scale.log() / LARGEST_LOG).tanh()).exp())
