@@ -86,7 +86,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     )
     suite.write_text(text.replace("[1e-3, 1e-2]", "[1e-2]"))
     assert benchmark(suite, "--processes", 2) == 0
-    assert "2 rows of 3 done" not in capsys.readouterr().err
+    assert "3 rows of 4 done, 1 not applicable: " in capsys.readouterr().err
     rows = {row["method"]: row for row in rows_of(suite)}
     assert [rows[name]["status"] for name in ("majority", "uma-net, no QAM", "pionono")] == [
         "done", "done", "not applicable",
@@ -141,7 +141,9 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
     monkeypatch.setattr(run.Processes, "do", do)
     assert benchmark(suite) == 0
     status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
-    assert status["mean", "1"] == ("out of time", "Stopped after 5 minutes.")
+    assert (
+        status["mean", "1"][0] == "out of time" and "Stopped after 5 minutes. Raise `minutes`" in status["mean", "1"][1]
+    )
     assert status["truth", "0"][0] == "failed" and "perhaps for want of memory" in status["truth", "0"][1]
     assert status["majority", "0"][0] == "done"
     calls.clear()
@@ -223,9 +225,92 @@ def test_a_place_counts_in_ranks_once_all_have_been_tried_there(suite):
     read = read_suite(suite)
     rows = [row for row in plan_rows(read, suite.parent) if row.seed == 0]
     results = [(row, done(0.5)) for row in rows]
-    assert set(ranks(read, results[:-1])) == set()
-    failed = [*results[:-1], (rows[-1], {"status": "failed", "why": "?"})]
-    assert rows[-1].contestant not in ranks(read, failed) and "majority" in ranks(read, failed)
+    variant, pionono = rows[-1].contestant, rows[-2].contestant
+    assert set(ranks(read, results[:-1])) == {
+        "majority",
+        "mean",
+        "uma-net",
+        pionono,
+    }  # methods, and the variant left out
+    assert ranks(read, [one for one in results if one[0].contestant != pionono]) == {}
+    for status, last in (("failed", [(5, 5)]), ("out of time", [(5, 5)]), ("not applicable", None)):
+        found = ranks(read, [*results[:-1], (rows[-1], {"status": status, "why": "?"})])
+        assert found.get(variant) == last and found["majority"] == [(2.5, 5 if last else 4)]
+
+
+def rows_with(read, output, score: dict[str, float], *, without: tuple[str, int] | None = None):
+    rows = [row for row in plan_rows(read, output) if row.contestant in score]
+    return [(row, done(score[row.contestant])) for row in rows if (row.contestant, row.seed) != without]
+
+
+def cells(shown: str, name: str) -> list[str]:
+    return next(line for line in shown.splitlines() if line.startswith(f"| {name}")).split(" | ")
+
+
+def test_a_suite_may_name_whom_others_are_compared_with(suite):
+    suite.write_text('baseline = "uma-net"\n' + suite.read_text())
+    shown = page(read := read_suite(suite), rows_with(read, suite, {"majority": 0.6, "uma-net, no QAM": 0.7}), "")
+    assert "minus" not in shown.split("## discs")[1]  # not there yet
+    found = rows_with(read, suite, {"majority": 0.6, "uma-net": 0.8, "uma-net, no QAM": 0.7})
+    shown = page(read, found, "umanet benchmark")
+    assert "minus uma-net" in shown and cells(shown, "uma-net, no QAM")[2].startswith("-10.00")
+
+
+def test_the_gap_between_variants_is_shown_where_both_ends_have_one_that_was_measured(suite):
+    other = 'name = "{0}, tail"\nmethod = "{0}"\nconfig = {{fusion = {{loss = "heavy-tailed"}}}}\n'
+    both = "[[variants]]\n".join(other.format(name) for name in ("truth", "majority"))
+    suite.write_text(
+        suite.read_text().replace('name = "uma-net, no QAM"\nconfig = {uma_net = {grade = "none"}}\n', both)
+    )
+    score = {"truth": 0.9, "majority": 0.5, "uma-net": 0.8, "majority, tail": 0.7}
+    read = read_suite(suite)
+    assert "best variants |" not in page(read, rows_with(read, suite, score), "")
+    shown = page(read, rows_with(read, suite, {**score, "truth, tail": 0.9}), "")
+    assert cells(shown, "uma-net")[3:5] == ["75 % [75, 75]", "50 % [50, 50]"]
+
+
+def test_a_contestant_that_lacks_rows_is_marked_and_is_no_baseline(suite):
+    read = read_suite(suite)
+    score = {"majority": 0.6, "mean": 0.7, "uma-net": 0.8}
+    shown = page(read, rows_with(read, suite, score, without=("mean", 1)), "")
+    assert "minus majority" in shown and "| mean (1 of 2 rows) | 0.735" in shown
+
+
+def test_what_a_row_said_fits_into_a_table(suite):
+    read = read_suite(suite)
+    failed = {"status": "failed", "why": "CUDA error: a|b\nCompile with TORCH_USE_CUDA_DSA."}
+    shown = page(read, [(row, failed) for row in plan_rows(read, suite)[:1]], "")
+    assert "| truth | failed | discs given seed 0 | CUDA error: a\\|b |" in shown
+
+
+def test_of_whom_not_all_rates_were_tried_nothing_is_shown(suite, monkeypatch):
+    def do(_, folder, seconds):
+        (folder / RESULT).write_text(json.dumps(done(0.5)))
+        return 0
+
+    monkeypatch.setattr(run.Processes, "do", do)
+    assert benchmark(suite) == 0
+    (suite.parent / "out/rows/discs/given/mean/seed0_fold0_lr0.001/result.json").unlink()
+    shown = {row.contestant for row, _ in run.done_rows(read_suite(suite), suite.parent / "out")}
+    assert shown == {"truth", "majority", "uma-net", "uma-net, no QAM", "pionono"}
+
+
+def test_a_row_that_lacks_memory_says_so(tmp_path, monkeypatch):
+    def full(folder):
+        raise MemoryError
+
+    monkeypatch.setattr("umanet.benchmark.row.do_row", full)
+    do_and_write(tmp_path)
+    found = json.loads((tmp_path / RESULT).read_text())
+    assert (found["status"], found["why"]) == ("failed", "Out of memory.")
+
+
+def test_what_is_no_benchmark_is_not_taken_for_one(suite):
+    read, output = read_suite(suite), suite.parent / "out"
+    assert benchmark(suite, "--page-only") == 2 and not output.exists()
+    (output / "rows/discs").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"Rows without their suite.json found in .*: nothing says which code"):
+        run.require_same(read, output)
 
 
 PATIENTS = {(seed, 0, f"c{n}"): f"p{n // 2}" for seed in range(3) for n in range(8)}
@@ -239,11 +324,13 @@ def scores(level: float, by_case: float = 0.0, by_seed: float = 0.0) -> Scores:
 def test_intervals_are_over_seeds_as_well_as_patients():
     assert scores(0.5).interval() == pytest.approx((0.5, 0.5, 0.5))
     mean, low, high = scores(0.5, by_seed=0.1).interval()
-    assert (mean, low, high) == pytest.approx((0.6, 0.5, 0.7))
+    assert mean == pytest.approx(0.6)
+    # Of three seeds: Student's t with two degrees of freedom, 4.30, times their standard error.
+    assert (high - mean, mean - low) == pytest.approx((4.30 * 0.1 / 3**0.5,) * 2, rel=0.1)
     mean, low, high = scores(0.5, by_case=0.1).interval()
     assert low < mean < high and low >= 0.55 and high <= 1.15  # the mean of the first and of the last patient
     difference = scores(0.5, by_case=0.1, by_seed=0.1).minus(scores(0.4, by_case=0.1))
-    assert (difference.mean, difference.low, difference.high) == pytest.approx((0.2, 0.1, 0.3))
+    assert difference.mean == pytest.approx(0.2) and difference.low < -0.04 and difference.high > 0.44
     assert scores(0.5).minus(Scores({}, {})) is None
 
 
@@ -255,6 +342,10 @@ def test_the_share_of_the_gap_is_a_ratio_of_means_and_said_only_where_the_truth_
     assert mean == pytest.approx(0.35 / 0.4) and least < mean < most
     assert scores(0.8).share_of_gap(scores(0.7, by_case=-0.1), scores(0.3, by_case=0.02), "higher") is None
     assert scores(0.3).share_of_gap(true, low, "higher") is None
+    # Where the gap may be close to 0, the share may be large.
+    _, least, most = scores(0.5).share_of_gap(scores(0.0), scores(0.3, by_seed=0.1), "higher")
+    assert least < 0.85 and most > 3
+    assert scores(0.5).share_of_gap(scores(0.0), scores(0.1, by_seed=0.1), "higher") is None
 
 
 def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
@@ -340,6 +431,17 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
             r"scenario 'hart' found.*'hard'",
         ),
         ('"truth", "majority"', '"majority", "majority"', "'majority' found twice"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "seed 1 found twice"),
+        ("seeds = [0, 1]", "seeds = [-1]", r"seeds.0 in .*: Input should be greater than or equal to 0"),
+        ("[1e-3, 1e-2]", "[1e-3, 0.0010000001]", "learning rate '0.001' found twice"),
+        ("[1e-3, 1e-2]", "[0.0]", r"learning_rates.0 in .*: Input should be greater than 0"),
+        ('"uma-net, no QAM"', '"../../up"', r"variants.0.name in .*: String should match pattern"),
+        ('name = "discs"', 'name = "d/../up"', r"data.0.name in .*: String should match pattern"),
+        ("minutes = 5", 'baseline = "best"', r"baseline 'best' found, one of truth, .* expected"),
+        (
+            'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hard", "hard"]',
+            "scenario 'hard' found twice",
+        ),
         ('"dataset.json"', '"nowhere.json"', r"Nothing found at .*nowhere.json, the data of 'discs' expected"),
     ],
 )  # fmt: skip
@@ -425,11 +527,11 @@ def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
     read = read_suite(suite)
     rates = {("discs", one.name): 1e-2 for one in read.contestants}
     shown = page(read, [(row, done(0.5)) for row in plan_rows(read, suite.parent, rates)], "umanet benchmark")
-    assert "| 0.01 (highest tried) |" in shown and "over seeds and patients." in shown
+    assert "| 0.01 (highest tried) |" in shown and "over seeds (by Student's t)" in shown
     one = read.model_copy(update={"seeds": (0,)})
     assert "over patients, given this seed." in page(one, [], "umanet benchmark")
     folds = one.model_copy(update={"data": (one.data[0].model_copy(update={"folds": 3}),)})
-    assert "(of the first fold and seed, which others test)" in page(folds, [], "umanet benchmark")
+    assert "scenario, seed and fold, which others test" in page(folds, [], "umanet benchmark")
 
 
 def test_a_row_can_be_read_back(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from fake_data.arrays import make_method, make_task, tiny_config
 from umanet.__main__ import main
+from umanet.errors import TaskError
 from umanet.fusion import FUSIONS
 from umanet.methods import METHODS, GradesAnnotations
 
@@ -28,6 +29,15 @@ def test_what_is_listed_is_what_the_method_does(name, listed):
     assert listed[name]["grades"] == isinstance(method, GradesAnnotations)
     assert listed[name]["per_annotator"] == method.per_annotator
     assert listed[name]["samples"] == method.samples
+    assert listed[name]["needs_identity"] == _refuses_anonymous(name)
+
+
+def _refuses_anonymous(name: str) -> bool:
+    try:
+        make_method(make_task(identified=False), tiny_config(name))
+    except TaskError:
+        return True
+    return False
 
 
 def test_the_table_has_a_row_per_method_and_the_references_below(capsys):

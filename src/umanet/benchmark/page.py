@@ -1,7 +1,8 @@
 """The results of a suite as a table of rows, and as a page: means, differences to the best fusion, ranks, cost."""
 
+import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.plan import plan_rows
 from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import code_digest
+from umanet.benchmark.run import code_digest, method_digest
 from umanet.benchmark.scores import (
     TRUTH,
     Results,
@@ -32,15 +33,18 @@ from umanet.fusion import FUSIONS
 from umanet.metrics.interval import PairedDifference
 
 ABOUT = """
-Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as published or as
-their files say.
+Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as published or
+as their files say; all are our own implementations. An ensemble trains several networks, co-teaching two, and a
+consensus first the network that makes it, at the same rate.
 
-Means over test cases, seeds and folds, with 95 % intervals over {over}. Difference: to the fused baseline
-with the best mean, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given these runs, after
-Holm. Gap: the share of the way from that baseline to training on the truth, and between the best variants of both
-(another loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their
-processes had, and of a GPU if there is one.
+Means over test cases, seeds and folds, with 95 % intervals over {over}. Difference: to {baseline}, paired by case, in
+points (hundredths); p of Wilcoxon's test over patients, given these runs, after Holm: where it is small although the
+interval holds 0, other seeds may turn the difference. Gap: the share of the way from the fused baseline with the best
+mean to training on the truth, where that is the better for certain, and between the best variants of both (another
+loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their processes
+had, and of a GPU if there is one.
 """.strip()
+RANKS = "ranks.png"
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip
 """As ``against_truth`` has them."""
@@ -57,8 +61,9 @@ def write_results(suite: Suite, results: Results, output: Path, command: str) ->
     """Write ``results.csv`` (a row per row), ``results.md`` and its pictures; returns the page."""
     replace_file(output / "results.csv", to_csv(_flat(suite, results)))
     ranked = ranks(suite, results)
+    (output / RANKS).unlink(missing_ok=True)  # there may have been more to rank
     if len(ranked) > 1:
-        draw_ranks({name: [rank.place for rank in own] for name, own in ranked.items()}, output / "ranks.png")
+        draw_ranks({name: [rank.place for rank in own] for name, own in ranked.items()}, output / RANKS)
     for data in suite.data:
         for family, methods in families(_intervals(data, results)).items():
             draw_family(family, methods, f"{data.metrics[0]}, {data.name}", output / _picture(data, family))
@@ -72,15 +77,18 @@ def page(suite: Suite, results: Results, command: str) -> str:
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
     if rates:
-        others = " (of the first fold and seed, which others test)" if any(data.folds for data in suite.data) else ""
-        rates = f"the best on validation cases{others} of {rates}"
+        others = ", which others test," if any(data.folds for data in suite.data) else ""
+        rates = f"of {rates} the best on the validation cases of the first scenario, seed and fold{others}"
+    over = "seeds (by Student's t) and patients" if len(suite.seeds) > 1 else "patients, given this seed"
+    baseline = suite.baseline or "the fused baseline with the best mean"
     lines += [
-        f"Command: `{command}`; umanet {version('umanet')}, code {code_digest()[:12]}.",
+        f"Command: `{command}`; umanet {version('umanet')}.",
+        f"Code {code_digest()[:12]}, methods {_methods_digest(suite)}.",
         f"{len(results)} of {rows} rows have a result.",
         "",
-        f"Seeds {', '.join(map(str, suite.seeds))}; budget alike for all: `{json.dumps(suite.config)}`.",
+        f"Seeds {', '.join(map(str, suite.seeds))}; budget of every network: `{json.dumps(suite.config)}`.",
         f"Learning rate of every method: {rates or 'as configured'}.",
-        *ABOUT.format(over="seeds and patients" if len(suite.seeds) > 1 else "patients, given this seed").splitlines(),
+        *ABOUT.format(over=over, baseline=baseline).splitlines(),
         "",
     ]
     for place in _places(results):
@@ -90,8 +98,13 @@ def page(suite: Suite, results: Results, command: str) -> str:
         for family in families(_intervals(data, results)):
             lines += [f"## {data.name}, {family}", "", f"![{family}]({_picture(data, family)})", ""]
     lines += _rank_section(suite, results)
-    lines += _left_out(results)
+    lines += _left_out(suite, results)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _methods_digest(suite: Suite) -> str:
+    """Of the files of all its methods."""
+    return hashlib.sha256("".join(map(method_digest, sorted(suite.taught))).encode()).hexdigest()[:12]
 
 
 def _section(suite: Suite, results: Results, place: Place) -> list[str]:
@@ -102,9 +115,13 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
     first, *others = data.metrics
     scores = {metric: by_contestant(own, metric) for metric in data.metrics}
     better = METRICS[first].better
-    baseline = best(scores[first], FUSIONS, better)
+    wanted = len(suite.seeds) * max(1, data.folds)
+    number = Counter(row.contestant for row, _ in own)
+    whole = {name: one for name, one in scores[first].items() if number[name] == wanted}
+    baseline = suite.baseline or best(whole, FUSIONS, better)
+    baseline = baseline if baseline in scores[first] else None
     compared = differences(scores[first], baseline)
-    gaps = _gaps(suite, scores[first], better)
+    gaps = _gaps(suite, whole, better)
     rows = []
     for name, one in scores[first].items():
         cells = [_show(*one.interval())]
@@ -112,7 +129,10 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
             cells.append(_show_difference(*compared[name]) if name in compared else "")
         cells += [_show_share(one.share_of_gap(start, end, better)) for start, end in gaps.values()]
         cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
-        rows.append([name, *cells, *_cost(suite, [(row, result) for row, result in own if row.contestant == name])])
+        part = "" if name in whole else f" ({number[name]} of {wanted} rows)"
+        rows.append(
+            [name + part, *cells, *_cost(suite, [(row, result) for row, result in own if row.contestant == name])]
+        )
     heads = [f"{first} {_arrow(first)}", *([f"minus {baseline}"] if baseline else []), *gaps]
     heads += [f"{metric} {_arrow(metric)}" for metric in others]
     budget = f"With `{json.dumps(data.config)}`." if data.config else ""
@@ -121,13 +141,13 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
 
 
 def _gaps(suite: Suite, scores: dict[str, Scores], better: str) -> dict[str, tuple[Scores, Scores]]:
-    """What lies between fused baselines and the truth: of these as they are, and of the best variants of both."""
+    """What lies between fused baselines and the truth: as they are, and of their best variants if both have any."""
     fused, true = (
         [one.name for one in suite.contestants if one.method in methods and one.consensus_of is None]
         for methods in (FUSIONS, (TRUTH,))
     )
     ends = {"gap": (best(scores, FUSIONS, better), best(scores, [TRUTH], better))}
-    if {*fused, *true} - {*FUSIONS, TRUTH}:
+    if all(scores.keys() & {*names} - {*FUSIONS, TRUTH} for names in (fused, true)):
         ends["gap, best variants"] = best(scores, fused, better), best(scores, true, better)
     return {head: (scores[low], scores[high]) for head, (low, high) in ends.items() if low and high}
 
@@ -160,8 +180,9 @@ def _grading_section(results: Results, place: Place) -> list[str]:
     return [
         f"## Finding bad annotations: {place[0]}, {place[1]}", "",
         "Of training cases, against a truth that nobody saw. Quality: for annotations with a Dice below 0.6 (AUROC,",
-        "average precision), and its rank correlation with the Dice (Spearman); uncertainty: for wrong voxels. Means",
-        "over seeds, with the lowest and highest seed. Bad: how many of the annotations that have a quality.", "",
+        "average precision), and its rank correlation with the Dice (Spearman); uncertainty: for wrong voxels among",
+        "all of the image, the easy ones far from any border included. Means over seeds, with the lowest and highest",
+        "seed. Bad: how many of the annotations that have a quality.", "",
         *_table(["method", *(f"{head} ↑" for head in SHOWN_GRADES.values()), "bad"], rows), "",
     ]  # fmt: skip
 
@@ -187,19 +208,23 @@ def _rank_section(suite: Suite, results: Results) -> list[str]:
     rows.sort(key=lambda cells: float(cells[1]))
     return [
         "## Mean ranks", "",
-        "Over data, scenarios, seeds and folds in which all have been tried; 1 is best. Where some cannot do a task",
-        "there are fewer ranks: hence also the share of the others that a method beats. Failed rows have no rank.", "",
-        "![Ranks](ranks.png)", "", *_table(["method", "mean rank", "beats", "comparisons"], rows), "",
+        "Over data, scenarios, seeds and folds that all methods have tried, with the variants that have tried all of",
+        "them; 1 is best, and rows that failed are last. Where some cannot do a task there are fewer ranks: hence also",
+        "the share of the others that a method beats.", "",
+        f"![Ranks]({RANKS})", "", *_table(["method", "mean rank", "beats", "comparisons"], rows), "",
     ]  # fmt: skip
 
 
-def _left_out(results: Results) -> list[str]:
+def _left_out(suite: Suite, results: Results) -> list[str]:
     missing = [(row, result) for row, result in results if result["status"] != "done"]
     if not missing:
         return []
     why: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row, result in missing:
-        why[row.contestant, result["status"], result["why"]].append(f"{row.data} {row.scenario} seed {row.seed}")
+        fold = f" fold {row.fold}" if next(one for one in suite.data if one.name == row.data).folds else ""
+        where = f"{row.data} {row.scenario} seed {row.seed}{fold}"
+        said = (result["why"].splitlines() or [""])[0].replace("|", "\\|")
+        why[row.contestant, result["status"], said].append(where)
     rows = [[name, status, ", ".join(dict.fromkeys(where)), reason] for (name, status, reason), where in why.items()]
     return ["## Without a result", "", *_table(["method", "status", "where", "why"], rows), ""]
 
@@ -257,7 +282,12 @@ def _show_difference(one: PairedDifference, p: float | None) -> str:
 
 
 def _show_share(share: tuple[float, float, float] | None) -> str:
-    return "" if share is None else "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * value for value in share))
+    """A method that is further below the baseline than the truth is above it closes no share worth a figure."""
+    if share is None:
+        return ""
+    if share[0] < -1:
+        return "< -100 %"
+    return "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * value for value in share))
 
 
 def _show(mean: float, low: float, high: float, digits: int = 3) -> str:

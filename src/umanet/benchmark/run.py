@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
@@ -53,22 +54,25 @@ def run_suite(
     prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
     searched = search_rows(suite, output)
     tried = _do(searched, output, suite, processes, progress, retry=retry)
-    rates = _best_rates(tried)
-    done = _do(plan_rows(suite, output, rates), output, suite, processes, progress, retry=retry)
-    chosen = [{"data": data, "method": name, "rate": rate} for (data, name), rate in rates.items()]
-    replace_file(output / "learning_rates.json", _json(chosen))
+    done = _do(plan_rows(suite, output, _best_rates(tried)), output, suite, processes, progress, retry=retry)
     return done
 
 
 def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
-    """The rows that have a result, as they are.
+    """The rows that have a result, as they are; none of whom not all learning rates have been tried.
 
     Raises:
-        ConfigError: As ``require_same``.
+        ConfigError: As ``require_same``, or there is no such folder.
     """
+    if not (output / STATE).exists():
+        raise ConfigError(f"No {STATE} found in {output}, that of a benchmark expected. Check --output.")
     require_same(suite, output)
-    tried = _present(search_rows(suite, output), output)
-    return _present(plan_rows(suite, output, _best_rates(tried)), output)
+    searched = search_rows(suite, output)
+    tried = _present(searched, output)
+    lacking = Counter((row.data, row.contestant) for row in searched)
+    lacking -= Counter((row.data, row.contestant) for row, _ in tried)
+    planned = plan_rows(suite, output, _best_rates(tried))
+    return _present([row for row in planned if (row.data, row.contestant) not in lacking], output)
 
 
 def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
@@ -88,12 +92,16 @@ def require_same(suite: Suite, output: Path) -> None:
         ConfigError: As said.
     """
     path = output / STATE
-    methods = {name for one in suite.contestants for name in (one.method, one.consensus_of) if name} | suite.members
     data = {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data}
     state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
-    parts = {"code of": {name: method_digest(name) for name in sorted(methods)}, "data": data}
+    parts = {"code of": {name: method_digest(name) for name in sorted(suite.taught)}, "data": data}
     state = json.loads(_json({**state, **parts}))
     made = {folder.name for part in (DATA, ROWS) for folder in (output / part).glob("*")}
+    if not path.exists() and any((output / ROWS).glob("*")):
+        raise ConfigError(
+            f"Rows without their {STATE} found in {output}: nothing says which code made them. Choose another "
+            f"--output, or put {STATE} back."
+        )
     if made and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         other = [key for key in state if key not in parts and before.get(key) != state[key]]
@@ -169,10 +177,12 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
     _remove_unbegun_runs(folder)
     exit_code = processes.do(folder, seconds)
     if exit_code is None:
-        return _note(result, "out of time", f"Stopped after {seconds / 60:g} minutes.")
+        why = f"Stopped after {seconds / 60:g} minutes. Raise `minutes` or lower --processes, then --retry."
+        return _note(result, "out of time", why)
     if not result.exists():
         killed = "killed, perhaps for want of memory" if exit_code < 0 else "it ended without a result"
-        return _note(result, "failed", f"Exit code {exit_code}: {killed}; {folder / 'log.txt'} has what it said.")
+        said = f"{folder / 'log.txt'} has what it said. Mend that, or lower --processes, then --retry."
+        return _note(result, "failed", f"Exit code {exit_code}: {killed}; {said}")
     return json.loads(result.read_text(encoding="utf-8"))
 
 
@@ -181,7 +191,7 @@ def _remove_unbegun_runs(folder: Path) -> None:
     from umanet.training.checkpoints import FOLDER  # here, as pages need no training
     from umanet.training.run_folder import CONFIG
 
-    for checkpoints in folder.rglob(FOLDER):
+    for checkpoints in list(folder.rglob(FOLDER)):
         if not (checkpoints.parent / CONFIG).exists():
             shutil.rmtree(checkpoints.parent)
 

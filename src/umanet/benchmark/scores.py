@@ -1,5 +1,6 @@
 """Scores of contestants, and how they compare: differences, ranks, share of the gap to the truth."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,10 @@ from umanet.metrics.interval import (
 )
 
 TRUTH = "truth"
+LOST = ("failed", "out of time")
+"""States of rows that were to have a result."""
+DRAWS = 10_000
+"""Of intervals: with one or two degrees of freedom Student's t has long tails."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
 """Rows, and what ``result.json`` has of each."""
 Key = tuple[int, int, str]
@@ -59,7 +64,8 @@ class Scores:
         """Which share of the gap between a baseline and training on the truth is closed, with its 95 % interval.
 
         The ratio of both mean differences over the cases that all three have. None where the truth is not better for
-        certain: where the interval of the gap reaches 0, the ratio says nothing.
+        certain: where the interval of the gap reaches 0, the ratio says nothing. Draws without a gap count as the worst
+        on either side.
 
         Args:
             baseline: Where the gap begins.
@@ -72,24 +78,38 @@ class Scores:
         gap, gap_drawn = self._mean_of({k: sign * (truth.values[k] - baseline.values[k]) for k in keys})
         if not percentile_interval(gap_drawn)[0] > 0:
             return None
-        return closed / gap, *percentile_interval(closed_drawn / gap_drawn)
+        lowest = np.divide(closed_drawn, gap_drawn, out=np.full_like(gap_drawn, -np.inf), where=gap_drawn > 0)
+        highest = np.where(gap_drawn > 0, lowest, np.inf)
+        low, high = (float(np.quantile(one, q, method="nearest")) for one, q in ((lowest, 0.025), (highest, 0.975)))
+        return closed / gap, low, high
 
     def _mean_of(self, values: Mapping[Key, float]) -> tuple[float, Float[np.ndarray, " resamples"]]:
-        """Their mean, and what it is when seeds, and patients with all their cases, are drawn with replacement.
+        """Their mean, and draws of it: patients, with all their cases, with replacement, and seeds from Student's t.
 
-        NaN, where there are fewer than two patients.
+        Two or three seeds drawn with replacement would resemble each other too much. NaN, where there are fewer than
+        two patients.
         """
         keys = sorted(values)
         given = np.array([values[k] for k in keys])
-        seeds, seed = draw_patients([str(k[0]) for k in keys], seed=1)
-        patients, patient = draw_patients([self.patients[k] for k in keys], seed=0)
+        numbers, seed = np.unique([k[0] for k in keys], return_inverse=True)
+        patients, patient = draw_patients([self.patients[k] for k in keys], seed=0, resamples=DRAWS)
         if patients.shape[1] < 2:
-            return float(np.mean(given)), np.full(len(patients), np.nan)
-        total, count = np.zeros((2, seeds.shape[1], patients.shape[1]))
+            return float(np.mean(given)), np.full(DRAWS, np.nan)
+        total, count = np.zeros((2, len(numbers), patients.shape[1]))
         np.add.at(total, (seed, patient), given)
         np.add.at(count, (seed, patient), 1)
-        drawn = [((seeds @ table) * patients).sum(1) for table in (total, count)]
-        return float(np.mean(given)), drawn[0] / drawn[1]
+        with np.errstate(invalid="ignore"):  # a seed of which no patient was drawn
+            means = (patients @ total.T) / (patients @ count.T)
+        weights = count.sum(1) / count.sum() + _student(len(numbers))
+        return float(np.mean(given)), (weights * means).sum(1)
+
+
+def _student(seeds: int) -> Float[np.ndarray, "draws seeds"]:
+    """Weights of sum 0: of normally distributed values they make draws of their mean's t, about 0."""
+    rng = np.random.default_rng(1)
+    drawn = rng.normal(size=(DRAWS, seeds))
+    spread = np.sqrt(seeds * rng.chisquare(max(1, seeds - 1), (DRAWS, 1)))
+    return (drawn - drawn.mean(1, keepdims=True)) / spread
 
 
 def values_of(result: dict[str, Any], metric: str) -> list[tuple[str, str, float]]:
@@ -133,25 +153,28 @@ def differences(scores: dict[str, Scores], baseline: str | None) -> dict[str, tu
 
 
 def ranks(suite: Suite, results: Results) -> dict[str, list[Rank]]:
-    """Of the contestants, in every place, seed and fold in which all have been tried.
+    """In all data, scenarios, seeds and folds that all methods have tried; of variants only those tried in all of them.
 
-    The truth is no contestant, and a contestant without a score has no rank. Ties share the mean of their ranks.
+    The truth is no contestant. Ties share the mean of their ranks. Who failed or took too long is last; who cannot do
+    a task has no rank in it.
     """
-    found: dict[str, list[Rank]] = defaultdict(list)
-    everybody = {one.name for one in suite.contestants if one.method != TRUTH}
-    for data in suite.data:
-        sign = 1 if METRICS[data.metrics[0]].better == "lower" else -1
-        tried: dict[tuple[str, int, int], set[str]] = defaultdict(set)
-        groups: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
-        for row, result in results:
-            if row.data == data.name and row.contestant in everybody:
-                tried[row.scenario, row.seed, row.fold].add(row.contestant)
-                mean = mean_of(result, data.metrics[0]) if result["status"] == "done" else None
-                if mean is not None:
-                    groups[row.scenario, row.seed, row.fold][row.contestant] = sign * mean
-        for group in (group for key, group in groups.items() if tried[key] == everybody):
-            for name, value in group.items():
-                below = sum(other < value for other in group.values())
-                alike = sum(other == value for other in group.values())
-                found[name].append(Rank(below + (alike + 1) / 2, len(group)))
-    return dict(found)
+    metric = {data.name: data.metrics[0] for data in suite.data}
+    contestants = {one.name for one in suite.contestants if one.method != TRUTH}
+    groups: dict[tuple[str, str, int, int], dict[str, float | None]] = defaultdict(dict)
+    for row, result in results:
+        if row.contestant in contestants:
+            mean = mean_of(result, metric[row.data]) if result["status"] == "done" else None
+            sign = 1 if METRICS[metric[row.data]].better == "lower" else -1
+            lost = math.inf if result["status"] in LOST else None
+            group = groups[row.data, row.scenario, row.seed, row.fold]
+            group[row.contestant] = lost if mean is None else sign * mean
+    compared = [group for group in groups.values() if contestants.intersection(suite.methods) <= group.keys()]
+    ranked = [one.name for one in suite.contestants if all(one.name in group for group in compared)]
+    found: dict[str, list[Rank]] = {name: [] for name in ranked}
+    for group in compared:
+        values = {name: value for name in ranked if (value := group[name]) is not None}
+        for name, value in values.items():
+            below = sum(other < value for other in values.values())
+            alike = sum(other == value for other in values.values())
+            found[name].append(Rank(below + (alike + 1) / 2, len(values)))
+    return {name: own for name, own in found.items() if own}

@@ -1,9 +1,9 @@
 """What is compared, on which data, with which budget: ``suite.toml``."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -24,7 +24,7 @@ CHECK = "check-"
 class Variant(Options):
     """A method with options of its own, as a row of its own: for ablations."""
 
-    name: str = Field(pattern=r"[\w .,+=()-]+")
+    name: str = Field(pattern=r"^\w[\w .,+=()-]*$")
     method: MethodName = "uma-net"
     consensus_of: Literal["uma-net"] | None = None
     """Teach the method, ``majority`` say, with the consensus that a run of this one makes (``umanet fuse --with``)."""
@@ -35,7 +35,7 @@ class Variant(Options):
 class Data(Options):
     """One data set: a ``dataset.json``, or images with their truth, of which annotators are simulated."""
 
-    name: str = Field(pattern=r"[\w+=()-]+")
+    name: str = Field(pattern=r"^\w[\w+=()-]*$")
     dataset: Path | None = None
     images: Path | None = None
     truth: Path | None = None
@@ -63,6 +63,7 @@ class Data(Options):
             raise ValueError(f"data {self.name!r} needs either dataset, or images, truth and scenarios")
         if self.folds == 1 or (self.folds and not given):
             raise ValueError(f"data {self.name!r}: folds are 0, or 2 and more, of a dataset")
+        _once("scenario", self.scenarios)
         for scenario in self.scenarios:
             try:
                 find_scenario(scenario)
@@ -79,7 +80,7 @@ class Suite(Options):
 
     name: str
     about: str = ""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     methods: tuple[MethodName, ...] = ()
     variants: tuple[Variant, ...] = ()
     checkers: tuple[CheckerName, ...] = ()
@@ -87,27 +88,36 @@ class Suite(Options):
     data: tuple[Data, ...] = Field(min_length=1)
     config: Mapping[str, Any] = Field(default_factory=dict)
     """The budget of all: preset, steps, backbone, augmentation."""
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """Tried for every method alike with the first scenario, seed and fold of each data; for all of them the best on the
     validation cases is taken. None: that of the configuration."""
     minutes: float = Field(default=60, gt=0)
     """A row that takes longer is stopped."""
+    baseline: str | None = None
+    """Whom the page compares the others with, UMA-Net say in its ablation. None: the best fused baseline."""
 
     @model_validator(mode="after")
     def _names(self) -> "Suite":
         names = [*self.methods, *(variant.name for variant in self.variants), *(CHECK + one for one in self.checkers)]
-        for what, listed in (("method or variant", names), ("data", [one.name for one in self.data])):
-            twice = next((name for name in listed if listed.count(name) > 1), None)
-            if twice:
-                raise ValueError(f"{what} {twice!r} found twice")
+        _once("method or variant", names)
+        _once("data", [one.name for one in self.data])
+        _once("seed", self.seeds)
+        _once("learning rate", [f"{rate:g}" for rate in self.learning_rates])  # as in the names of rows
         if not names:
             raise ValueError("no method, no variant and no checker found")
+        if self.baseline is not None:
+            _known("baseline", (self.baseline,), [one.name for one in self.contestants])
         return self
 
     @property
     def contestants(self) -> tuple[Variant, ...]:
         """Methods as they are, and then the variants."""
         return (*(Variant(name=name, method=name) for name in self.methods), *self.variants)
+
+    @property
+    def taught(self) -> set[str]:
+        """All methods that train a network."""
+        return {name for one in self.contestants for name in (one.method, one.consensus_of) if name} | self.members
 
     @property
     def members(self) -> set[MethodName]:
@@ -154,6 +164,12 @@ def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     if wider.resolve() in (seen := (*below, path.resolve())):
         raise ConfigError(f"{path} extends {wider}, which extends it again. Leave one of them out.")
     return merge(_values(wider, seen), values)
+
+
+def _once(kind: str, names: Sequence[object]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{kind} {name!r} found twice")
 
 
 def _known(kind: str, names: tuple[str, ...], known: Any) -> None:

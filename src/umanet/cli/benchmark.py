@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -44,5 +45,6 @@ class Benchmark:
         rooted = [] if self.root is None else ["--root", self.root]
         made_by = command("benchmark", self.suite, "-o", self.output, *rooted)
         page = write_results(suite, results, self.output, made_by)
-        done = sum(result["status"] == "done" for _, result in results)
-        say(f"{counted(done, 'row')} of {len(results)} done: {page}, {self.output / 'results.csv'}.")
+        status = Counter(result["status"] for _, result in results)
+        others = "".join(f", {number} {why}" for why, number in status.items() if why != "done")
+        say(f"{counted(status['done'], 'row')} of {len(results)} done{others}: {page}, {self.output / 'results.csv'}.")
