@@ -36,6 +36,7 @@ def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.text(own.mean(), row - 0.36, f"{own.mean():.1f}", ha="center", va="bottom", fontsize=7, color=colour)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.8)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("rank (1 is best; a dot per data, scenario, seed and fold; bar: mean)")
     axes.spines[["top", "right"]].set_visible(False)
     made = io.BytesIO()
