@@ -117,7 +117,7 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
     better = METRICS[first].better
     wanted = len(suite.seeds) * max(1, data.folds)
     number = Counter(row.contestant for row, _ in own)
-    whole = {name: one for name, one in scores[first].items() if number[name] == wanted}
+    whole = {name: one for name, one in scores[first].items() if number[name] == max(number.values())}
     baseline = suite.baseline or best(whole, FUSIONS, better)
     baseline = baseline if baseline in scores[first] else None
     compared = differences(scores[first], baseline)
@@ -129,7 +129,7 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
             cells.append(_show_difference(*compared[name]) if name in compared else "")
         cells += [_show_share(one.share_of_gap(start, end, better)) for start, end in gaps.values()]
         cells += [_show(*scores[metric][name].interval()) if name in scores[metric] else "" for metric in others]
-        part = "" if name in whole else f" ({number[name]} of {wanted} rows)"
+        part = "" if number[name] == wanted else f" ({number[name]} of {wanted} rows)"
         rows.append(
             [name + part, *cells, *_cost(suite, [(row, result) for row, result in own if row.contestant == name])]
         )
