@@ -28,6 +28,8 @@ CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "m
         "losses.py", "method_options.py", "types.py")  # fmt: skip
 """What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
 between two rows, these may not."""
+LOST = ("failed", "out of time")
+"""States of rows that were to have a result: they may be done again."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -170,7 +172,7 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
     result = folder / RESULT
     if result.exists():
         before = json.loads(result.read_text(encoding="utf-8"))
-        if not (retry and before["status"] in ("failed", "out of time")):
+        if not (retry and before["status"] in LOST):
             return before
         result.unlink()
     row.write(folder)

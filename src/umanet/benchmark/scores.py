@@ -4,12 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from umanet.benchmark.row import Row
+from umanet.benchmark.run import LOST
 from umanet.benchmark.suite import Suite
 from umanet.evaluation.comparison import holm
 from umanet.evaluation.protocol import METRICS
@@ -21,8 +23,6 @@ from umanet.metrics.interval import (
 )
 
 TRUTH = "truth"
-LOST = ("failed", "out of time")
-"""States of rows that were to have a result."""
 DRAWS = 10_000
 """Of intervals: with one or two degrees of freedom Student's t has long tails."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
@@ -92,10 +92,11 @@ class Scores:
         keys = sorted(values)
         given = np.array([values[k] for k in keys])
         numbers, seed = np.unique([k[0] for k in keys], return_inverse=True)
-        patients, patient = draw_patients([self.patients[k] for k in keys], seed=0, resamples=DRAWS)
-        if patients.shape[1] < 2:
+        names, patient = np.unique([self.patients[k] for k in keys], return_inverse=True)
+        if len(names) < 2:
             return float(np.mean(given)), np.full(DRAWS, np.nan)
-        total, count = np.zeros((2, len(numbers), patients.shape[1]))
+        patients = _drawn_patients(tuple(names.tolist()))
+        total, count = np.zeros((2, len(numbers), len(names)))
         np.add.at(total, (seed, patient), given)
         np.add.at(count, (seed, patient), 1)
         with np.errstate(invalid="ignore"):  # a seed of which no patient was drawn
@@ -104,6 +105,13 @@ class Scores:
         return float(np.mean(given)), (weights * means).sum(1)
 
 
+@lru_cache(maxsize=2)
+def _drawn_patients(names: tuple[str, ...]) -> Float[np.ndarray, "draws patients"]:
+    """How often each is drawn: the same for all contestants of a place."""
+    return draw_patients(names, seed=0, resamples=DRAWS)[0].astype(float)
+
+
+@lru_cache
 def _student(seeds: int) -> Float[np.ndarray, "draws seeds"]:
     """Weights of sum 0: of normally distributed values they make draws of their mean's t, about 0."""
     rng = np.random.default_rng(1)
@@ -138,7 +146,7 @@ def by_contestant(own: Results, metric: str) -> dict[str, Scores]:
 def best(scores: dict[str, Scores], names: Iterable[str], better: str) -> str | None:
     """Of those named, who has the best mean; None where none of them has scores."""
     sign = -1 if better == "lower" else 1
-    means = {name: sign * scores[name].interval()[0] for name in names if name in scores}
+    means = {name: sign * np.mean([*scores[name].values.values()]) for name in names if name in scores}
     return max(means, key=lambda name: means[name]) if means else None
 
 
