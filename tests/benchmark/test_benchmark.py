@@ -525,7 +525,7 @@ def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
     one = read.model_copy(update={"seeds": (0,)})
     assert "over patients, given this seed." in page(one, [], "umanet benchmark")
     folds = one.model_copy(update={"data": (one.data[0].model_copy(update={"folds": 3}),)})
-    assert "scenario, seed and fold, which others test" in page(folds, [], "umanet benchmark")
+    assert "scenario, seed and fold (other folds test these)." in page(folds, [], "umanet benchmark")
 
 
 def test_a_row_can_be_read_back(tmp_path):

@@ -77,7 +77,7 @@ def page(suite: Suite, results: Results, command: str) -> str:
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
     if rates:
-        others = ", which others test," if any(data.folds for data in suite.data) else ""
+        others = " (other folds test these)" if any(data.folds for data in suite.data) else ""
         rates = f"of {rates} the best on the validation cases of the first scenario, seed and fold{others}"
     over = "seeds (by Student's t) and patients" if len(suite.seeds) > 1 else "patients, given this seed"
     baseline = suite.baseline or "the fused baseline with the best mean"
