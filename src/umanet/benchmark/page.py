@@ -117,7 +117,8 @@ def _section(suite: Suite, results: Results, place: Place) -> list[str]:
     better = METRICS[first].better
     wanted = len(suite.seeds) * max(1, data.folds)
     number = Counter(row.contestant for row, _ in own)
-    whole = {name: one for name, one in scores[first].items() if number[name] == max(number.values())}
+    most = max(number.values())
+    whole = {name: one for name, one in scores[first].items() if number[name] == most}
     baseline = suite.baseline or best(whole, FUSIONS, better)
     baseline = baseline if baseline in scores[first] else None
     compared = differences(scores[first], baseline)
