@@ -36,9 +36,10 @@ def losses(method, batch, progress=1.0):
 
 
 def let_some_images_be_low(method, batch):
-    """Fill the quality memory so that the threshold lies between the qualities of the batch."""
+    """Doubt all annotations, and let the threshold lie between the qualities of the batch."""
     if isinstance(method, UMANet):
         with torch.no_grad():
+            torch.nn.init.constant_(method.uncertainty.out.bias, 1.0)
             quality = method.grade(batch).image_quality
         method.image_quality.remembered.fill_(float(quality.mean()) + method.options.quality_floor)
 

@@ -23,6 +23,7 @@ from fake_data.uma_net import (
 )
 from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentation_loss
 from umanet.methods import UMANet
+from umanet.methods.uma_net import _interpolated
 from umanet.metrics import auroc
 from umanet.types import Batch
 
@@ -54,6 +55,15 @@ def learned(loss, logits, target, image_weight, weight):
     return heavy_tailed_loss(logits, target, image_weight.flatten(1)[:, 0], weight)
 
 
+def interpolated(t: torch.Tensor) -> torch.Tensor:
+    """Linear interpolation, the mean over shifts, along one axis after the other; at the border of what is there."""
+    for axis in range(2, t.ndim):
+        lines = t.unbind(axis)
+        means = [torch.stack(lines[max(i - 1, 0) : i + 2]).mean(0) for i in range(len(lines))]
+        t = 0.75 * t + 0.25 * torch.stack(means, axis)
+    return t
+
+
 @pytest.mark.parametrize("loss", ["heavy-tailed", "ce-dice"])
 @pytest.mark.parametrize("weights", ["normalised", "total"])
 @pytest.mark.parametrize("target", ["hard", "soft"])
@@ -70,8 +80,7 @@ def test_the_segmentation_loss_teaches_the_weighted_consensus(loss, weights, tar
     f = factors(method._reliability(), batch) if after_warm_up else batch.present.float()
     v = w ** contrast(method._reliability()) * f[..., None, None] ** 2 if after_warm_up else shown
     t = looped_consensus(batch, v, batch.present, nobody(batch))
-    if target == "hard":
-        t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float()
+    t = functional.one_hot(t.argmax(1), 3).movedim(-1, 1).float() if target == "hard" else interpolated(t)
     image_weight = counts(f, batch.present)
     weight = (w * shown).sum(1) / shown.sum(1) if weights == "total" else torch.ones_like(image_weight)
     torch.testing.assert_close(found, learned(loss, logits, t, image_weight, weight), **CLOSE)
@@ -144,8 +153,50 @@ def test_annotators_who_are_alike_vote_alike_at_every_voxel():
     assert float(make_uma_net(power=1.0)._power()) == 1
     know(method, [0.95, 0.5, 0.5])
     assert float(method._power()) > 0.9
-    anonymous = make_uma_net(make_task(classes=3, identified=False))
-    assert float(anonymous._power()) == float(make_uma_net(make_task(annotators=1))._power()) == 1
+    assert float(make_uma_net(make_task(annotators=1))._power()) == 1
+
+
+def test_reliability_counts_as_far_as_it_decides_disputes_of_anonymous_annotators(monkeypatch):
+    method, batch = make_uma_net(make_task(classes=3, identified=False)), sparse_batch()
+    batch.annotations[:] = torch.tensor([1, 1, 2], dtype=torch.uint8)[:, None, None]
+    wrong = torch.tensor([-2.0, -1.0, 3.0])[:, None, None].expand(batch.annotations.shape)
+    monkeypatch.setattr(method.uncertainty, "forward", lambda features, annotations: wrong)
+    assert float(method._power()) == 0
+    for _ in range(300):
+        method.loss(batch, 0.0)
+    w = torch.sigmoid(-wrong[0, :, 0, 0])
+    # The first image lacks annotator 1, the second all but one: no dispute. Annotator 1 is nowhere the extreme.
+    assert float(method._power()) == pytest.approx(float(w[0] - w[2]), rel=1e-3)
+    batch.annotations[:] = 1
+    method.loss(batch, 0.0)
+    assert float(method._power()) == pytest.approx(float(w[0] - w[2]), rel=1e-3)
+    assert float(make_uma_net(make_task(classes=3, identified=False), power=0.3)._power()) == 0.3
+
+
+def test_doubt_is_no_fault_of_anonymous_annotators():
+    """Who is right with even chances is not counted as partly wrong; who is probably wrong, is."""
+    quality = {}
+    for identified in (True, False):
+        method, batch = make_uma_net(make_task(classes=3, identified=identified)), sparse_batch()
+        for chances, wrong in (("even", 0.0), ("bad", 2.0)):
+            grades = method.assess(
+                functional.softplus(torch.full(batch.annotations.shape, wrong)),
+                method.predict(batch.image).probabilities, batch.annotations, batch.present,
+            )  # fmt: skip
+            quality[identified, chances] = float(grades.quality.nanmean())
+    assert quality[False, "even"] == 1
+    assert quality[True, "even"] < 0.8
+    assert quality[True, "bad"] < quality[False, "bad"] < 0.5
+
+
+def test_soft_targets_say_and_spread_nothing_where_nobody_speaks():
+    t = torch.zeros(1, 2, 5, 6, 4)
+    t[:, 0, :3], t[:, 1, 3:] = 1, 1
+    t[:, :, 4] = 0
+    smooth = _interpolated(t)
+    assert (smooth[:, :, 4] == 0).all()
+    torch.testing.assert_close(smooth[:, :, :4].sum(1), torch.ones(1, 4, 6, 4), **CLOSE)
+    torch.testing.assert_close(smooth[0, 1, :4, 0, 0], torch.tensor([0, 0, 1 / 12, 10 / 11]), **CLOSE)
 
 
 def low_memory(method: UMANet) -> None:

@@ -56,6 +56,7 @@ class UMANet(Method):
     Buffers that are saved with it: running sums per annotator, over the disputed voxels that are called k (``right``:
     of w; ``said``: of ones) and over the region of interest (``doubt``: of u; ``seen``: of ones), and ``low_share``,
     the running share graded low. Sums fade; only their ratios mean something. ``draws``: who says which class.
+    ``decided``, where annotators are anonymous: how far w tells the sides of a dispute apart, in [0, 1].
     """
 
     right: Float[Tensor, "R K"]
@@ -63,6 +64,7 @@ class UMANet(Method):
     doubt: Float[Tensor, " R"]
     seen: Float[Tensor, " R"]
     low_share: Float[Tensor, ""]
+    decided: Float[Tensor, ""]
     draws: Bool[Tensor, "R K"]
 
     def __init__(self, task: Task, config: RunConfig):
@@ -86,6 +88,7 @@ class UMANet(Method):
         for sums, shape in (("right", (task.num_classes,)), ("said", (task.num_classes,)), ("doubt", ()), ("seen", ())):
             self.register_buffer(sums, torch.zeros(len(task.annotators), *shape))
         self.register_buffer("low_share", torch.zeros(()))
+        self.register_buffer("decided", torch.zeros(()), persistent=not self.identified)
         self.register_buffer("draws", who_draws(self.drawn, *self.right.shape), persistent=False)
 
     def predict(self, image: Float[Tensor, "B C *spatial"]) -> Prediction:
@@ -99,7 +102,7 @@ class UMANet(Method):
         shown = _speaks(batch.annotations, batch.present)
         reliability = torch.sigmoid(-wrong.detach()) * shown
         region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
-        quality = annotation_quality(reliability, batch.annotations, region, batch.present)
+        quality = self._quality(reliability, batch.annotations, region, batch.present)
         self._observe(reliability, functional.softplus(wrong.detach()), region, quality, batch)
 
         weights, factors = shown.expand_as(reliability).float(), batch.present.float()
@@ -138,7 +141,7 @@ class UMANet(Method):
         shown = _speaks(annotations, present)
         reliability = torch.exp(-own_uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
-        quality = annotation_quality(reliability, annotations, region, present)
+        quality = self._quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
         consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
@@ -190,6 +193,20 @@ class UMANet(Method):
             seen |= {f"{kind}/{name}": value for name, value in named if not math.isnan(value)}
         return seen
 
+    def _quality(
+        self,
+        reliability: Float[Tensor, "B R *spatial"],
+        annotations: Integer[Tensor, "B R *spatial"],
+        region: Bool[Tensor, "B *spatial"],
+        present: Bool[Tensor, "B R"],
+    ) -> Float[Tensor, "B R"]:
+        """Where annotators are anonymous, only what is rather wrong than right counts against an annotation.
+
+        Else an image on which good readers differ, so that w is a half, would be called as low as one with bad work.
+        """
+        believed = reliability if self.identified else (2 * reliability).clamp_max(1)
+        return annotation_quality(believed, annotations, region, present)
+
     def _reliability(self) -> Float[Tensor, " R"]:
         """a_r, the lowest of accuracy, mean precision and mean recall in disputed voxels; NaN without disputes.
 
@@ -224,10 +241,13 @@ class UMANet(Method):
     def _power(self) -> Float[Tensor, ""] | float:
         """Of w: by how much the others fall short of the most reliable annotator, mean of 1 - F; 1 where not known.
 
-        Where all are alike, errors cancel out best in a vote in which nobody counts more at any voxel.
+        Where all are alike, errors cancel out best in a vote in which nobody counts more at any voxel. Of anonymous
+        annotators: how far w decides their disputes. Where it cannot, they are doubt, of which each has a share.
         """
         if self.options.power is not None:
             return self.options.power
+        if not self.identified:
+            return self.decided
         if not self.weighs_annotators or len(self.annotators) == 1:
             return 1.0
         everybody = torch.ones(1, len(self.annotators), dtype=torch.bool, device=self.right.device)
@@ -269,6 +289,8 @@ class UMANet(Method):
             unknown = target.sum(1, keepdim=True) < HALF
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
             target = target.masked_fill(unknown, 0) if unknown.any() else target
+        else:
+            target = _interpolated(target)
         image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
             weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
@@ -293,6 +315,9 @@ class UMANet(Method):
             return
         shown = _speaks(batch.annotations, batch.present)
         differ = _differ(batch.annotations, shown, self.drawn, self.said.shape[1])
+        if not self.identified and differ.any():
+            apart = reliability.masked_fill(~shown, 0).amax(1) - reliability.masked_fill(~shown, 1).amin(1)
+            self.decided.lerp_(apart[differ].mean(), 1 - RUNNING_MEAN)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         if self.options.grade == "none":
             usual = torch.ones_like(usual)
@@ -336,6 +361,22 @@ def _differ(
     for r, (where, possible) in rest.items():
         possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
     return possible_by.amax(1) < shown.sum(1)
+
+
+def _interpolated(target: Float[Tensor, "B K *spatial"]) -> Float[Tensor, "B K *spatial"]:
+    """As smooth as a soft target that augmentation moves by linear interpolation; annotations move by whole voxels.
+
+    A shift by any part of a voxel smooths by (1, 10, 1) / 12 in the mean: three quarters stay, the rest is a mean of
+    three. Where nobody says anything (a target of zeros), nothing is said, nor spread.
+    """
+    known = target.sum(1, keepdim=True) > 0
+    pool = {4: functional.avg_pool2d, 5: functional.avg_pool3d}[target.ndim]
+    smooth = torch.cat([target, known.to(target.dtype)], 1)
+    for axis in range(2, target.ndim):
+        size = [3 if other == axis else 1 for other in range(2, target.ndim)]
+        near = pool(smooth, size, 1, [side // 2 for side in size], count_include_pad=False)
+        smooth = 0.75 * smooth + 0.25 * near
+    return smooth[:, :-1] / smooth[:, -1:].clamp_min(1e-6) * known
 
 
 def _sums_by_class(
