@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -130,10 +131,10 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
 
     def do(_, folder, seconds):
         row = json.loads((folder / "row.json").read_text())
-        calls.append(row["contestant"])
-        if row["contestant"] == "mean":
+        calls.append((row["contestant"], row["seed"], row["learning_rate"]))
+        if calls[-1][:2] == ("mean", 1):
             return None
-        if row["contestant"] == "truth":
+        if calls[-1] == ("truth", 0, 1e-2) or calls[-1][0] == "majority":
             return -9
         (folder / RESULT).write_text(json.dumps(done(0.5)))
         return 0
@@ -143,11 +144,42 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
     status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
     state, why = status["mean", "1"]
     assert state == "out of time" and "Stopped after 5 minutes. Raise `minutes`" in why
-    assert status["truth", "0"][0] == "failed" and "perhaps for want of memory" in status["truth", "0"][1]
-    assert status["majority", "0"][0] == "done"
+    log = suite.parent / "out/rows/discs/given/truth/seed0_fold0_lr0.01" / RESULT
+    assert "perhaps for want of memory" in json.loads(log.read_text())["why"]
+    assert {status["truth", seed][0] for seed in "01"} == {"done"} == {status["mean", "0"][0]}
+    assert {status["majority", seed] for seed in "01"} == {("failed", status["majority", "0"][1])}
+    assert "No learning rate that was tried has a result" in status["majority", "0"][1]
+    assert {call for call in calls if call[0] == "majority"} == {("majority", 0, 1e-3), ("majority", 0, 1e-2)}
+    shown = (suite.parent / "out/results.md").read_text()
+    assert "| 0.001 (lowest tried); without a result: 0.01 |" in shown and "| majority | failed |" in shown
+    lost = {call for call in calls if call[0] == "majority" or call in (("mean", 1, 1e-2), ("truth", 0, 1e-2))}
     calls.clear()
     assert benchmark(suite, "--retry") == 0
-    assert set(calls) == {"mean", "truth"}
+    assert set(calls) == lost
+
+
+def test_a_row_that_is_killed_is_the_only_one_lost_and_is_done_again(suite, monkeypatch):
+    text = re.sub(r"methods = .*", 'methods = ["majority", "mean"]', suite.read_text()).replace("[0, 1]", "[0]")
+    text = text.replace("learning_rates", "#").replace("max_steps = 2", "max_steps = 60")
+    suite.write_text(re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", text))
+    made: list[Processes] = []
+    monkeypatch.setattr(run, "Processes", lambda: made.append(Processes()) or made[-1])
+
+    def kill():
+        while not list(suite.parent.glob("out/rows/discs/given/majority/*/run")):
+            time.sleep(0.05)
+        for processes in made:
+            for process in tuple(processes._live):
+                os.kill(process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert benchmark(suite) == 0
+    killer.join()
+    assert {row["method"]: row["status"] for row in rows_of(suite)} == {"majority": "failed", "mean": "done"}
+    assert "Exit code -9: killed" in rows_of(suite)[0]["why"]
+    assert benchmark(suite, "--retry") == 0
+    assert {row["status"] for row in rows_of(suite)} == {"done"}
 
 
 def test_a_row_that_takes_too_long_is_stopped(tmp_path):
@@ -369,12 +401,21 @@ def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypa
     suite.write_text(other.replace("max_steps = 3", "max_steps = 2") + "config = {trainer = {batch_size = 4}}\n")
     with pytest.raises(ConfigError, match="Results with another data discs found in"):
         run.require_same(read_suite(suite), output)
+    config = {"ensemble": {"of": "uma-net"}}
+    Row("discs", "given", "a", "ensemble", 0, 0, "", config, "truth").write(output / "rows/discs/given/a/seed0_fold0")
     digest = run.method_digest
     with monkeypatch.context() as context:
         context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else digest(name))
         with pytest.raises(ConfigError, match="Results with another code of uma-net found in"):
             run.require_same(read, output)
         run.require_same(read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), output)
+        shutil.rmtree(output / "rows/discs/given/a")  # nothing is left of it, so it may be done again
+        run.require_same(read, output)
+    run.require_same(read, output)
+    with monkeypatch.context() as context:
+        context.setattr(run, "version", lambda name: "1.0" if name == "torch" else "2.0")
+        with pytest.raises(ConfigError, match="Results with another version of "):
+            run.require_same(read, output)
     monkeypatch.setattr(run, "code_digest", lambda: "other")
     with pytest.raises(ConfigError, match="Results with another code found in"):
         run.require_same(read, output)
@@ -418,6 +459,15 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
         (
             'config = {uma_net = {grade = "none"}}', 'method = "ensemble"\nconfig = {ensemble = {of = "padll"}}',
             r"ensemble.of.*'padl'",
+        ),
+        ('config = {uma_net = {grade = "none"}}', 'consensus_of = "staple"', "'staple' found, one of uma-net expected"),
+        ('metrics = ["dice"', 'against = "thruth"\nmetrics = ["dice"', r"of truth, annotations expected.*'truth'"),
+        ('config = {uma_net = {grade = "none"}}', "config = {data = {patch = 64}}", r"data.patch.*'uma-net, no QAM'"),
+        ('config = {uma_net = {grade = "none"}}', "config = {data = 3}", r"data.*'uma-net, no QAM'"),
+        ('config = {uma_net = {grade = "none"}}', "config = {seed = 3}", r"'seed' found, which seeds of the suite say"),
+        (
+            'config = {uma_net = {grade = "none"}}', 'method = "ensemble"\nconfig = {ensemble = {of = "ensemble"}}',
+            "An ensemble of ensembles found",
         ),
         ('dataset = "dataset.json"', 'images = "images"', "needs either dataset, or images, truth and scenarios"),
         (
@@ -579,6 +629,14 @@ def test_the_consensus_of_a_run_is_a_target(suite):
         "validation",
     }
     assert (suite.parent / "out/ranks.png").stat().st_size > 1000
+    for whole in (RESULT, "consensus/dataset.json", "predictions/predictions.json"):  # killed in the middle, twice
+        (folder / whole).unlink()
+    for beside in (folder, suite.parent / "out/data/discs"):
+        (beside / ".writing-consensus-1").mkdir()
+    (suite.parent / "out/data/discs/begun").mkdir()
+    assert benchmark(suite) == 0
+    assert {row["method"]: row["status"] for row in rows_of(suite)} == rows
+    assert not list(suite.parent.glob("out/**/.writing*")) and not (suite.parent / "out/data/discs/begun").exists()
 
 
 def test_seeds_share_their_test_cases_where_the_split_has_a_seed_of_its_own(tmp_path):

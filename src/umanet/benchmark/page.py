@@ -263,6 +263,8 @@ def _cost(suite: Suite, own: Results) -> list[str]:
     tried = suite.learning_rates
     edges = {min(tried): " (lowest tried)", max(tried): " (highest tried)"} if len(tried) > 1 else {}
     rate = ", ".join(f"{rate:g}{edges.get(rate, '')}" for rate in rates)
+    lost = sorted({rate for _, result in own for rate in result.get("lost_rates", ())})
+    rate += f"; without a result: {', '.join(f'{one:g}' for one in lost)}" if lost else ""
     return [rate, f"{np.median(seconds):.0f}" if seconds else "", ", ".join(memory)]
 
 

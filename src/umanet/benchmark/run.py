@@ -5,10 +5,11 @@ import inspect
 import json
 import math
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from umanet.benchmark.row import RESULT, ROW, Row
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file
 from umanet.errors import ConfigError
+from umanet.method_options import EnsembleOptions
 from umanet.methods import METHODS
 
 DATA, ROWS, STATE = "data", "rows", "suite.json"
@@ -28,6 +30,8 @@ CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "m
         "losses.py", "method_options.py", "types.py")  # fmt: skip
 """What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
 between two rows, these may not."""
+LIBRARIES = ("lightning", "monai", "numpy", "torch")
+"""What all results depend on, too."""
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
 Progress = Callable[[int, int, str], None]
@@ -53,11 +57,12 @@ def run_suite(
         ConfigError: The output holds results of another suite or of other code, or a path is not there.
     """
     require_same(suite, output)
+    for data in (output / DATA).glob("*"):
+        _remove_unfinished(data, "*", "dataset.json")
     prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
-    searched = search_rows(suite, output)
-    tried = _do(searched, output, suite, processes, progress, retry=retry)
-    done = _do(plan_rows(suite, output, _best_rates(tried)), output, suite, processes, progress, retry=retry)
-    return done
+    given = output, suite, processes, progress
+    tried = _do(search_rows(suite, output), *given, retry=retry)
+    return _compared(suite, output, tried, lambda rows: _do(rows, *given, retry=retry))
 
 
 def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
@@ -73,8 +78,35 @@ def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
     tried = _present(searched, output)
     lacking = Counter((row.data, row.contestant) for row in searched)
     lacking -= Counter((row.data, row.contestant) for row, _ in tried)
-    planned = plan_rows(suite, output, _best_rates(tried))
-    return _present([row for row in planned if (row.data, row.contestant) not in lacking], output)
+
+    def found(rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
+        return _present([row for row in rows if (row.data, row.contestant) not in lacking], output)
+
+    return _compared(suite, output, tried, found)
+
+
+def _compared(
+    suite: Suite,
+    output: Path,
+    tried: Sequence[tuple[Row, dict[str, Any]]],
+    results: Callable[[Sequence[Row]], list[tuple[Row, dict[str, Any]]]],
+) -> list[tuple[Row, dict[str, Any]]]:
+    """The rows at their best rates; a result has ``lost_rates`` where the search lost any, and is lost where all."""
+    lost: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    for row, result in tried:
+        if result["status"] in LOST:
+            lost[row.data, row.contestant].append(row.learning_rate)
+    best = _best_rates(tried)
+    planned = plan_rows(suite, output, best)
+    untuned = [row for row in planned if (row.data, row.contestant) in lost.keys() - best.keys()]
+    why = "No learning rate that was tried has a result. The log.txt of these rows has why; mend that, then --retry."
+    return [
+        *(
+            (row, result | ({"lost_rates": lost[key]} if (key := (row.data, row.contestant)) in lost else {}))
+            for row, result in results([row for row in planned if row not in untuned])
+        ),
+        *((row, {"status": "failed", "why": why}) for row in untuned),
+    ]
 
 
 def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
@@ -96,9 +128,14 @@ def require_same(suite: Suite, output: Path) -> None:
     path = output / STATE
     data = {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data}
     state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
-    parts = {"code of": {name: method_digest(name) for name in sorted(suite.taught)}, "data": data}
+    parts = {
+        "code of": {name: method_digest(name) for name in sorted(suite.taught)},
+        "version of": {name: version(name) for name in LIBRARIES},
+        "data": data,
+    }
     state = json.loads(_json({**state, **parts}))
     made = {folder.name for part in (DATA, ROWS) for folder in (output / part).glob("*")}
+    bound = {"data": made, "code of": _taught_in(output)}
     if not path.exists() and any((output / ROWS).glob("*")):
         raise ConfigError(
             f"Rows without their {STATE} found in {output}: nothing says which code made them. Choose another "
@@ -108,7 +145,7 @@ def require_same(suite: Suite, output: Path) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         other = [key for key in state if key not in parts and before.get(key) != state[key]]
         for key in parts:
-            known = {name: value for name, value in before.get(key, {}).items() if key != "data" or name in made}
+            known = {name: value for name, value in before.get(key, {}).items() if name in bound.get(key, before[key])}
             other += [f"{key} {name}" for name, value in state[key].items() if known.get(name, value) != value]
             state[key] = {**known, **state[key]}
         if other:
@@ -117,6 +154,17 @@ def require_same(suite: Suite, output: Path) -> None:
                 "mixed. Choose another --output, or go back to what made them."
             )
     replace_file(path, _json(state))
+
+
+def _taught_in(output: Path) -> set[str]:
+    """The methods of its rows. Of others nothing was made: who removes the rows of a method may do them again."""
+    names: set[str] = set()
+    for path in (output / ROWS).rglob(ROW):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        names |= {row["method"], row.get("consensus_of") or row["method"]}
+        if row["method"] == "ensemble":
+            names.add(EnsembleOptions.model_validate(row["config"].get("ensemble", {})).of)
+    return names
 
 
 def code_digest() -> str:
@@ -177,6 +225,8 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
         result.unlink()
     row.write(folder)
     _remove_unbegun_runs(folder)
+    _remove_unfinished(folder, "consensus", "dataset.json")
+    _remove_unfinished(folder, "predictions", "predictions.json")
     exit_code = processes.do(folder, seconds)
     if exit_code is None:
         why = f"Stopped after {seconds / 60:g} minutes. Raise `minutes` or lower --processes, then --retry."
@@ -196,6 +246,13 @@ def _remove_unbegun_runs(folder: Path) -> None:
     for checkpoints in list(folder.rglob(FOLDER)):
         if not (checkpoints.parent / CONFIG).exists():
             shutil.rmtree(checkpoints.parent)
+
+
+def _remove_unfinished(place: Path, name: str, last: str) -> None:
+    """Folders of this name in a place that lack the file which is written last, and what a kill left beside them."""
+    unfinished = [folder for folder in place.glob(name) if folder.is_dir() and not (folder / last).exists()]
+    for folder in {*unfinished, *place.glob(f".writing-{name}-*")}:
+        shutil.rmtree(folder)
 
 
 def _note(result: Path, status: str, why: str) -> dict[str, Any]:

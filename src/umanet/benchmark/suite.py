@@ -1,9 +1,10 @@
 """What is compared, on which data, with which budget: ``suite.toml``."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,7 +12,6 @@ from umanet.config import build_config, merge
 from umanet.errors import ConfigError, did_you_mean
 from umanet.evaluation.protocol import METRICS, PROTOCOLS
 from umanet.method_options import EnsembleOptions, MethodName, Options
-from umanet.methods import METHODS
 from umanet.simulation.scenarios import find_scenario
 
 GIVEN = "given"
@@ -105,6 +105,10 @@ class Suite(Options):
         _once("learning rate", [f"{rate:g}" for rate in self.learning_rates])  # as in the names of rows
         if not names:
             raise ValueError("no method, no variant and no checker found")
+        for where, one in [("suite", self), *((part.name, part) for part in (*self.data, *self.variants))]:
+            for key, instead in (("method", "methods or variants"), ("seed", "seeds")):
+                if key in one.config:
+                    raise ValueError(f"config of {where}: {key!r} found, which {instead} of the suite say")
         if self.baseline is not None:
             _known("baseline", (self.baseline,), [one.name for one in self.contestants])
         return self
@@ -142,12 +146,20 @@ def read_suite(path: Path) -> Suite:
     for contestant in suite.contestants:
         for data in suite.data:
             of_data = merge(suite.config, data.config)
-            patch = merge(of_data, contestant.config).get("data", {}).get("patch", ())
-            dims = 3 if len(patch) == 3 else 2
+            dims = _dims(merge(of_data, contestant.config))
             own = {**contestant.config, "method": contestant.method}
             build_config(of_data, dims, f"data {data.name!r} in {path}")
             build_config(merge(of_data, own), dims, f"{contestant.name!r} in {path}")
+    if "ensemble" in suite.members:
+        raise ConfigError(f"An ensemble of ensembles found in {path}, one of another method expected. Mend the file.")
     return suite
+
+
+def _dims(config: Mapping[str, Any]) -> int:
+    """By the patch, whatever else may be wrong with the configuration."""
+    data = config.get("data")
+    patch = data.get("patch") if isinstance(data, Mapping) else None
+    return 3 if isinstance(patch, list) and len(patch) == 3 else 2
 
 
 def _values(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -184,7 +196,6 @@ def _explain(problem: Any, path: Path) -> str:
     if problem["type"] == "extra_forbidden":
         said = "Unknown key. Known are those of docs/how-to/benchmark.md"
     elif problem["type"] == "literal_error":
-        found = str(problem["input"])
-        known = get_args(CheckerName) if problem["loc"][0] == "checkers" else METHODS
+        found, known = str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"])
         said = f"{found!r} found, one of {', '.join(known)} expected.{did_you_mean(found, known)}".rstrip(".")
     return f"{f'{where} in ' if where else ''}{path}: {said}{'' if said.endswith('?') else '.'} Mend the file."
