@@ -101,6 +101,17 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     monkeypatch.setattr(run.Processes, "do", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
     assert benchmark(suite, "--page-only") == 0
+    monkeypatch.syspath_prepend(str(SUITES.parent))
+    monkeypatch.setattr(
+        sys, "argv", ["whole_image.py", str(suite), str(suite.parent / "out"), str(suite.parent / "again")]
+    )
+    importlib.import_module("whole_image").main()
+    assert "over the whole image here" in (suite.parent / "again/results.md").read_text()
+    with (suite.parent / "again/results.csv").open(newline="") as file:
+        again = {row["method"]: row for row in csv.DictReader(file)}
+    assert again.keys() == rows.keys()
+    assert float(again["majority"]["dice"]) == pytest.approx(float(rows["majority"]["dice"]), abs=1e-4)
+    assert float(again["majority"]["ece_truth"]) != pytest.approx(float(rows["majority"]["ece_truth"]), abs=1e-3)
 
 
 def test_rows_are_packed_without_where_their_data_lay_and_go_on_elsewhere(suite, monkeypatch):
