@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import inspect
 import json
 import os
 import re
@@ -31,7 +32,7 @@ from umanet.benchmark.scores import Scores, ranks
 from umanet.config import build_config, merge
 from umanet.data.index import read_index, write_index
 from umanet.errors import ConfigError, Interrupted
-from umanet.methods import build_method
+from umanet.methods import METHODS, build_method
 from umanet.simulation.simulate import simulate
 
 SUITES = Path(__file__).parents[2] / "benchmarks/suites"
@@ -568,6 +569,18 @@ def test_a_row_that_is_interrupted_has_no_result(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         do_and_write(tmp_path)
     assert not (tmp_path / RESULT).exists()
+
+
+def test_the_digests_cover_all_that_a_method_imports():
+    root = Path(run.__file__).parents[1]
+    for name, method in METHODS.items():
+        own = Path(inspect.getfile(method))
+        imported = re.findall(r"^from (umanet[\w.]*) import", own.read_text(), re.MULTILINE)
+        files = {Path(str(importlib.import_module(one).__file__)).relative_to(root).as_posix() for one in imported}
+        covered = {*run.CODE, *run.OF_METHOD.get(name, ()), "errors.py"}
+        assert not [file for file in files if not any(file == one or file.startswith(f"{one}/") for one in covered)], (
+            name
+        )
 
 
 def test_the_digest_of_an_ensemble_covers_its_members(suite):

@@ -40,8 +40,9 @@ def let_some_images_be_low(method, batch):
     if isinstance(method, UMANet):
         with torch.no_grad():
             torch.nn.init.constant_(method.uncertainty.out.bias, 1.0)
-            quality = method.grade(batch).image_quality
-        method.image_quality.remembered.fill_(float(quality.mean()) + method.options.quality_floor)
+            method.loss(batch, 0.0)
+        remembered = method.image_quality.remembered
+        remembered.fill_(float(remembered.nanmean()) + method.options.quality_floor)
 
 
 def without_junk(grades: AnnotationGrades, order=slice(None)):

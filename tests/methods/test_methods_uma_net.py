@@ -1,5 +1,7 @@
 """UMA-Net against plain loops over docs/concepts/method.md, and whether its parts live."""
 
+import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -23,9 +25,10 @@ from fake_data.uma_net import (
 )
 from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentation_loss
 from umanet.methods import UMANet
-from umanet.methods.uma_net import _interpolated
 from umanet.metrics import auroc
-from umanet.types import Batch
+from umanet.models import annotation_quality, region_of_interest
+from umanet.soft_labels import as_interpolated
+from umanet.types import IGNORE, Batch
 
 
 def test_grades_hold_the_uncertainty_and_its_consensus():
@@ -46,6 +49,25 @@ def test_grades_hold_the_uncertainty_and_its_consensus():
     for b in range(len(batch.image)):
         mean = sum(float(grades.quality[b, r]) for r in present_annotators(batch, b)) / int(batch.present[b].sum())
         assert float(grades.image_quality[b]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_quality_is_the_dice_with_the_truth_that_the_consensus_lets_expect():
+    """Mean over the classes that an annotator draws; who lacks a class is right if it is nowhere."""
+    task = make_task(classes=3)
+    method, batch = make_uma_net(replace(task, drawn=((1, 2), (2,), (1, 2)))), sparse_batch()
+    batch.annotations[0, 0] = 0
+    batch.annotations[2, 0, 0, 0] = IGNORE
+    with torch.no_grad():
+        grades = method.grade(batch)
+        region = region_of_interest(batch.annotations, batch.present, grades.probabilities, method.options.margin)
+    for b, r in itertools.product(range(3), range(3)):
+        dice = []
+        for k in (2,) if r == 1 else (1, 2):
+            counted = region[b] & (batch.annotations[b, r] != IGNORE)
+            t, y = grades.consensus[b, k][counted], batch.annotations[b, r][counted] == k
+            dice.append(float(2 * t[y].sum() / (t.sum() + y.sum()) if y.any() else 1 - t.max()))
+        expected = sum(dice) / len(dice) if batch.present[b, r] else math.nan
+        assert float(grades.quality[b, r]) == pytest.approx(expected, rel=1e-4, nan_ok=True)
 
 
 def learned(loss, logits, target, image_weight, weight):
@@ -179,11 +201,10 @@ def test_doubt_is_no_fault_of_anonymous_annotators():
     for identified in (True, False):
         method, batch = make_uma_net(make_task(classes=3, identified=identified)), sparse_batch()
         for chances, wrong in (("even", 0.0), ("bad", 2.0)):
-            grades = method.assess(
-                functional.softplus(torch.full(batch.annotations.shape, wrong)),
-                method.predict(batch.image).probabilities, batch.annotations, batch.present,
-            )  # fmt: skip
-            quality[identified, chances] = float(grades.quality.nanmean())
+            w = torch.sigmoid(-torch.full(batch.annotations.shape, wrong))
+            everywhere = torch.ones(len(w), *SHAPE, dtype=torch.bool)
+            found = method._quality(w, batch.annotations, everywhere, batch.present)
+            quality[identified, chances] = float(found.nanmean())
     assert quality[False, "even"] == 1
     assert quality[True, "even"] < 0.8
     assert quality[True, "bad"] < quality[False, "bad"] < 0.5
@@ -193,7 +214,7 @@ def test_soft_targets_say_and_spread_nothing_where_nobody_speaks():
     t = torch.zeros(1, 2, 5, 6, 4)
     t[:, 0, :3], t[:, 1, 3:] = 1, 1
     t[:, :, 4] = 0
-    smooth = _interpolated(t)
+    smooth = as_interpolated(t)
     assert (smooth[:, :, 4] == 0).all()
     torch.testing.assert_close(smooth[:, :, :4].sum(1), torch.ones(1, 4, 6, 4), **CLOSE)
     torch.testing.assert_close(smooth[0, 1, :4, 0, 0], torch.tensor([0, 0, 1 / 12, 10 / 11]), **CLOSE)
@@ -225,7 +246,10 @@ def test_the_uncertainty_module_learns_from_low_quality_as_well(grade):
 
 def test_qam_remembers_the_qualities_of_present_annotations():
     method, batch = make_uma_net(), sparse_batch()
-    quality = method.grade(batch).quality.detach()
+    w, p = reliability_maps(method, batch), method.predict(batch.image).probabilities
+    region = region_of_interest(batch.annotations, batch.present, p, method.options.margin)
+    shown = batch.present[..., None, None]
+    quality = annotation_quality(w * shown, batch.annotations, region, batch.present)
     method.loss(batch, 0.0)
     kept = method.annotation_quality.remembered
     torch.testing.assert_close(kept[~kept.isnan()], quality[~quality.isnan()], **CLOSE)

@@ -30,6 +30,8 @@ CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "m
         "losses.py", "method_options.py", "types.py")  # fmt: skip
 """What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
 between two rows, these may not."""
+OF_METHOD = {"uma-net": ("soft_labels.py",)}
+"""What the results of a method depend on beside its own file."""
 LIBRARIES = ("lightning", "monai", "numpy", "torch")
 """What all results depend on, too."""
 LOST = ("failed", "out of time")
@@ -178,8 +180,12 @@ def code_digest() -> str:
 
 
 def method_digest(method: str) -> str:
-    """SHA-256 of the file of a method."""
-    return hashlib.sha256(Path(inspect.getfile(METHODS[method])).read_bytes()).hexdigest()
+    """SHA-256 of the file of a method, and of others that only it depends on."""
+    files = [
+        Path(inspect.getfile(METHODS[method])),
+        *(Path(__file__).parents[1] / one for one in OF_METHOD.get(method, ())),
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _require_same_row(row: Row, folder: Path) -> None:

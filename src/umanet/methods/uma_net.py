@@ -38,6 +38,7 @@ from umanet.models import (
     annotation_quality,
     region_of_interest,
 )
+from umanet.soft_labels import as_interpolated, expected_dice
 from umanet.types import IGNORE, AnnotationGrades, Batch, Prediction, Task, rest_votes
 
 RUNNING_MEAN = 0.97
@@ -141,18 +142,18 @@ class UMANet(Method):
         shown = _speaks(annotations, present)
         reliability = torch.exp(-own_uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
-        quality = self._quality(reliability, annotations, region, present)
+        own = self._quality(reliability, annotations, region, present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
         consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
-        of_image = quality.nanmean(1)
+        quality = expected_dice(consensus, annotations, region[:, None] & shown, self.draws)
         expected = for_all(consensus.clamp(LEAST_PROBABILITY, 1).log(), annotations)
         return AnnotationGrades(
             -log_probability_of(expected, annotations, self.drawn) * shown,
             quality,
-            of_image,
-            self.annotation_quality.is_low(quality),
-            self.image_quality.is_low(of_image),
+            quality.nanmean(1),
+            self.annotation_quality.is_low(own),
+            self.image_quality.is_low(own.nanmean(1)),
             consensus,
             probabilities,
         )
@@ -200,7 +201,7 @@ class UMANet(Method):
         region: Bool[Tensor, "B *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> Float[Tensor, "B R"]:
-        """Where annotators are anonymous, only what is rather wrong than right counts against an annotation.
+        """What QAM grades by. Where annotators are anonymous, only what is rather wrong than right counts.
 
         Else an image on which good readers differ, so that w is a half, would be called as low as one with bad work.
         """
@@ -290,7 +291,7 @@ class UMANet(Method):
             target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
             target = target.masked_fill(unknown, 0) if unknown.any() else target
         else:
-            target = _interpolated(target)
+            target = as_interpolated(target)
         image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
         if self.options.weights == "total":
             weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
@@ -361,22 +362,6 @@ def _differ(
     for r, (where, possible) in rest.items():
         possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
     return possible_by.amax(1) < shown.sum(1)
-
-
-def _interpolated(target: Float[Tensor, "B K *spatial"]) -> Float[Tensor, "B K *spatial"]:
-    """As smooth as a soft target that augmentation moves by linear interpolation; annotations move by whole voxels.
-
-    A shift by any part of a voxel smooths by (1, 10, 1) / 12 in the mean: three quarters stay, the rest is a mean of
-    three. Where nobody says anything (a target of zeros), nothing is said, nor spread.
-    """
-    known = target.sum(1, keepdim=True) > 0
-    pool = {4: functional.avg_pool2d, 5: functional.avg_pool3d}[target.ndim]
-    smooth = torch.cat([target, known.to(target.dtype)], 1)
-    for axis in range(2, target.ndim):
-        size = [3 if other == axis else 1 for other in range(2, target.ndim)]
-        near = pool(smooth, size, 1, [side // 2 for side in size], count_include_pad=False)
-        smooth = 0.75 * smooth + 0.25 * near
-    return smooth[:, :-1] / smooth[:, -1:].clamp_min(1e-6) * known
 
 
 def _sums_by_class(
