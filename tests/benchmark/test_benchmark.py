@@ -329,8 +329,11 @@ def test_of_whom_not_all_rates_were_tried_nothing_is_shown(suite, monkeypatch):
     monkeypatch.setattr(run.Processes, "do", do)
     assert benchmark(suite) == 0
     (suite.parent / "out/rows/discs/given/mean/seed0_fold0_lr0.001/result.json").unlink()
-    shown = {row.contestant for row, _ in run.done_rows(read_suite(suite), suite.parent / "out")}
-    assert shown == {"truth", "majority", "uma-net", "uma-net, no QAM", "pionono"}
+    lost = suite.parent / "out/rows/discs/given/mean/seed0_fold0_lr0.01/result.json"
+    for result in (lost.read_text(), json.dumps({"status": "failed", "why": "killed"})):
+        lost.write_text(result)
+        shown = {row.contestant for row, _ in run.done_rows(read_suite(suite), suite.parent / "out")}
+        assert shown == {"truth", "majority", "uma-net", "uma-net, no QAM", "pionono"}
 
 
 def test_a_row_that_lacks_memory_says_so(tmp_path, monkeypatch):

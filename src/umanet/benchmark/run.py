@@ -78,13 +78,18 @@ def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
     require_same(suite, output)
     searched = search_rows(suite, output)
     tried = _present(searched, output)
-    lacking = Counter((row.data, row.contestant) for row in searched)
-    lacking -= Counter((row.data, row.contestant) for row, _ in tried)
+    lacking = Counter(_whose(row) for row in searched)
+    lacking -= Counter(_whose(row) for row, _ in tried)
 
     def found(rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
-        return _present([row for row in rows if (row.data, row.contestant) not in lacking], output)
+        return _present([row for row in rows if _whose(row) not in lacking], output)
 
-    return _compared(suite, output, tried, found)
+    return _compared(suite, output, [(row, result) for row, result in tried if _whose(row) not in lacking], found)
+
+
+def _whose(row: Row) -> tuple[str, str]:
+    """Data and contestant, which share a learning rate."""
+    return row.data, row.contestant
 
 
 def _compared(
@@ -97,18 +102,16 @@ def _compared(
     lost: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for row, result in tried:
         if result["status"] in LOST:
-            lost[row.data, row.contestant].append(row.learning_rate)
+            lost[_whose(row)].append(row.learning_rate)
     best = _best_rates(tried)
     planned = plan_rows(suite, output, best)
-    untuned = [row for row in planned if (row.data, row.contestant) in lost.keys() - best.keys()]
-    why = "No learning rate that was tried has a result. The log.txt of these rows has why; mend that, then --retry."
-    return [
-        *(
-            (row, result | ({"lost_rates": lost[key]} if (key := (row.data, row.contestant)) in lost else {}))
-            for row, result in results([row for row in planned if row not in untuned])
-        ),
-        *((row, {"status": "failed", "why": why}) for row in untuned),
+    untuned = lost.keys() - best.keys()
+    found = results([row for row in planned if _whose(row) not in untuned])
+    found = [
+        (row, result | {"lost_rates": lost[_whose(row)]} if _whose(row) in lost else result) for row, result in found
     ]
+    why = "No learning rate that was tried has a result. The log.txt of these rows has why; mend that, then --retry."
+    return [*found, *((row, {"status": "failed", "why": why}) for row in planned if _whose(row) in untuned)]
 
 
 def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
@@ -273,7 +276,7 @@ def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, 
     for row, result in tried:
         score = result.get("validation")
         if score is not None and not math.isnan(score) and row.learning_rate is not None:
-            key = (row.data, row.contestant)
+            key = _whose(row)
             best[key] = max(best.get(key, (score, 0.0)), (score, row.learning_rate))
     return {key: rate for key, (_, rate) in best.items()}
 

@@ -317,7 +317,7 @@ class UMANet(Method):
         shown = _speaks(batch.annotations, batch.present)
         differ = _differ(batch.annotations, shown, self.drawn, self.said.shape[1])
         if not self.identified and differ.any():
-            apart = reliability.masked_fill(~shown, 0).amax(1) - reliability.masked_fill(~shown, 1).amin(1)
+            apart = reliability.amax(1) - reliability.masked_fill(~shown, 1).amin(1)
             self.decided.lerp_(apart[differ].mean(), 1 - RUNNING_MEAN)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         if self.options.grade == "none":
