@@ -201,7 +201,7 @@ def test_a_row_that_takes_too_long_is_stopped(tmp_path):
     assert "none.json" in json.loads((tmp_path / RESULT).read_text())["why"]
 
 
-def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
+def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite, capsys):
     text = re.sub(r"methods = .*", 'methods = ["majority"]', suite.read_text()).replace("[0, 1]", "[0]")
     text = text.replace("learning_rates", "#").replace("max_steps = 2", "max_steps = 200")
     suite.write_text(re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", text))
@@ -212,6 +212,10 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
         while not (row / "run").exists() and process.poll() is None:
             time.sleep(0.05)
+        assert benchmark(suite) == 2  # never two at a time
+        assert f"A benchmark that is running found in {suite.parent / 'out'}" in " ".join(
+            capsys.readouterr().err.split()
+        )
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2 and "Interrupted" in said

@@ -6,12 +6,15 @@ import json
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
@@ -22,7 +25,7 @@ from umanet.errors import ConfigError
 from umanet.method_options import EnsembleOptions
 from umanet.methods import METHODS
 
-DATA, ROWS, STATE = "data", "rows", "suite.json"
+DATA, ROWS, STATE, LOCK = "data", "rows", "suite.json", ".lock"
 CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "models", "simulation", "training",
         "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
         "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
@@ -56,15 +59,32 @@ def run_suite(
         The rows of the comparison with their results, those that failed or are not applicable included.
 
     Raises:
-        ConfigError: The output holds results of another suite or of other code, or a path is not there.
+        ConfigError: The output holds results of another suite or of other code, another process is at work in it, or
+            a path is not there.
     """
-    require_same(suite, output)
-    for data in (output / DATA).glob("*"):
-        _remove_unfinished(data, "*", "dataset.json")
-    prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
-    given = output, suite, processes, progress
-    tried = _do(search_rows(suite, output), *given, retry=retry)
-    return _compared(suite, output, tried, lambda rows: _do(rows, *given, retry=retry))
+    with _alone(output):
+        require_same(suite, output)
+        for data in (output / DATA).glob("*"):
+            _remove_unfinished(data, "*", "dataset.json")
+        prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
+        given = output, suite, processes, progress
+        tried = _do(search_rows(suite, output), *given, retry=retry)
+        return _compared(suite, output, tried, lambda rows: _do(rows, *given, retry=retry))
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Two benchmarks in one folder would write the same rows. The lock of one that was killed is free."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(output / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"A benchmark that is running found in {output}, none expected: two would write the same rows. Wait until "
+            "it ends (--page-only shows what it has so far), or choose another --output."
+        ) from None
+    with held:
+        yield
 
 
 def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
