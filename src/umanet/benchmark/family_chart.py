@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from umanet.benchmark.ranks_chart import OTHER, OWN
@@ -15,6 +16,8 @@ FEWEST = 3
 """Numbers of a family that is drawn."""
 LABELS = {"annotators": "annotators", "bad": "share of bad annotators (%)"}
 STYLES = ("-", "--", ":", "-.")
+SHIFT = 0.08
+"""Between two methods, of the distance of two numbers: their intervals would lie on each other."""
 
 
 def families(scenarios: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[int, Interval]]]:
@@ -45,19 +48,22 @@ def draw_family(family: str, methods: Mapping[str, Mapping[int, Interval]], metr
     figure = Figure((6.0, 4.0), layout="constrained")
     axes = figure.subplots()
     others = [name for name in methods if not name.startswith("uma-net")]
-    for name, by_number in methods.items():
+    ticks = sorted({number for one in methods.values() for number in one})
+    apart = SHIFT * min(after - before for before, after in pairwise(ticks))
+    for place, (name, by_number) in enumerate(methods.items()):
         numbers = sorted(by_number)
         means = [by_number[n][0] for n in numbers]
         spread = [[abs(by_number[n][i] - by_number[n][0]) for n in numbers] for i in (1, 2)]
         own = name not in others
         style = "-" if own else STYLES[others.index(name) % len(STYLES)]
         colour = OWN if own else OTHER if others.index(name) else "#444444"
-        axes.errorbar(numbers, means, spread, fmt=style, marker="o", markersize=3, capsize=2, color=colour, label=name)
+        beside = [number + apart * (place - (len(methods) - 1) / 2) for number in numbers]
+        axes.errorbar(beside, means, spread, fmt=style, marker="o", markersize=3, capsize=2, color=colour, label=name)
     axes.set_xlabel(LABELS.get(family, family))
     axes.set_ylabel(metric)
-    axes.set_xticks(sorted({number for one in methods.values() for number in one}))
+    axes.set_xticks(ticks)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     made = io.BytesIO()
     figure.savefig(made, format="png", dpi=150)
     replace_file(path, made.getvalue())
