@@ -13,6 +13,8 @@ HEIGHT, MARGIN, WIDTH = 0.3, 1.1, 7.0
 """Inches: of a method, of what surrounds them, and of the picture."""
 JITTER = 0.12
 """By how much of a row equal ranks are moved apart."""
+BAR = 0.25
+"""Half the height of the bar, of that of a row."""
 
 
 def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -32,12 +34,12 @@ def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
         own = np.asarray(ranks[name], float)
         colour = OWN if name.startswith("uma-net") else OTHER
         axes.plot(own, row + rng.uniform(-JITTER, JITTER, len(own)), "o", color=colour, alpha=0.5, markersize=4)
-        axes.plot([own.mean()] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=3)
-        axes.text(own.mean(), row - 0.36, f"{own.mean():.1f}", ha="center", va="bottom", fontsize=7, color=colour)
+        axes.plot([own.mean()] * 2, [row - BAR, row + BAR], color=colour, linewidth=3)
+        axes.text(own.mean(), row - BAR - 0.03, f"{own.mean():.1f}", ha="center", va="bottom", fontsize=7, color=colour)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.8)
     axes.locator_params(axis="x", integer=True)
-    axes.set_xlabel("rank (1 is best; a dot per data, scenario, seed and fold; bar: mean)")
+    figure.supxlabel("rank (1 is best; a dot per data, scenario, seed and fold; bar: mean)", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
     made = io.BytesIO()
     figure.savefig(made, format="png", dpi=150)
