@@ -213,9 +213,7 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite, cap
         while not (row / "run").exists() and process.poll() is None:
             time.sleep(0.05)
         assert benchmark(suite) == 2  # never two at a time
-        assert f"A benchmark that is running found in {suite.parent / 'out'}" in " ".join(
-            capsys.readouterr().err.split()
-        )
+        assert f"A benchmark that is running found in {suite.parent / 'out'}" in capsys.readouterr().err
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2 and "Interrupted" in said
@@ -517,6 +515,13 @@ def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
     assert (
         re.search(message, error) and error.count("\n") == 1 and error.count("Mend the file") <= 1 and "?." not in error
     )
+
+
+def test_an_output_that_is_no_folder_is_one_line(suite, capsys):
+    (suite.parent / "out").write_text("mine")
+    assert benchmark(suite) == 2
+    assert re.fullmatch(r"umanet: .*out could not be written: File exists\. .*\n", capsys.readouterr().err)
+    assert (suite.parent / "out").read_text() == "mine"
 
 
 def test_a_suite_whose_path_was_mended_begins_afresh(suite, monkeypatch):

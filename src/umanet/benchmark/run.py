@@ -20,8 +20,8 @@ from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
 from umanet.benchmark.row import RESULT, ROW, Row
 from umanet.benchmark.suite import Suite
-from umanet.data.files import replace_file
-from umanet.errors import ConfigError
+from umanet.data.files import replace_file, what_to_do
+from umanet.errors import ConfigError, OutputError
 from umanet.method_options import EnsembleOptions
 from umanet.methods import METHODS
 
@@ -61,6 +61,7 @@ def run_suite(
     Raises:
         ConfigError: The output holds results of another suite or of other code, another process is at work in it, or
             a path is not there.
+        OutputError: The output cannot be written to.
     """
     with _alone(output):
         require_same(suite, output)
@@ -75,14 +76,16 @@ def run_suite(
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
     """Two benchmarks in one folder would write the same rows. The lock of one that was killed is free."""
-    output.mkdir(parents=True, exist_ok=True)
     try:
+        output.mkdir(parents=True, exist_ok=True)
         held = FileLock(output / LOCK).acquire(timeout=0)
     except Timeout:
         raise ConfigError(
             f"A benchmark that is running found in {output}, none expected: two would write the same rows. Wait until "
             "it ends (--page-only shows what it has so far), or choose another --output."
         ) from None
+    except OSError as error:
+        raise OutputError(f"{output} could not be written: {error.strerror or error}. {what_to_do(error)}.") from None
     with held:
         yield
 
