@@ -22,7 +22,7 @@ from PIL import Image
 from fake_data.arrays import make_task
 from fake_data.discs import write_discs
 from umanet.__main__ import main
-from umanet.benchmark import read_suite, run
+from umanet.benchmark import Suite, read_suite, run
 from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
@@ -99,9 +99,11 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     shown = (suite.parent / "out/results.md").read_text()
     assert "| pionono | not applicable | discs given seed 0 | Anonymous annotators found" in shown
     assert "minus majority" in shown and "## Mean ranks" in shown
+    assert re.search(r"^Made on .+ \(.+\), 2 rows at a time\.$", shown, re.MULTILINE)
     monkeypatch.setattr(run.Processes, "do", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
-    assert benchmark(suite, "--page-only") == 0
+    state = (suite.parent / "out" / run.STATE).read_text()
+    assert benchmark(suite, "--page-only") == 0 and (suite.parent / "out" / run.STATE).read_text() == state
     monkeypatch.syspath_prepend(str(SUITES.parent))
     monkeypatch.setattr(
         sys, "argv", ["whole_image.py", str(suite), str(suite.parent / "out"), str(suite.parent / "again")]
@@ -348,6 +350,12 @@ def test_a_row_that_lacks_memory_says_so(tmp_path, monkeypatch):
     assert (found["status"], found["why"]) == ("failed", "Out of memory.")
 
 
+def begin(suite: Suite, output: Path) -> None:
+    """As ``run_suite`` does, without rows."""
+    output.mkdir(exist_ok=True)
+    (output / run.STATE).write_text(json.dumps(run.require_same(suite, output)))
+
+
 def test_what_is_no_benchmark_is_not_taken_for_one(suite):
     read, output = read_suite(suite), suite.parent / "out"
     assert benchmark(suite, "--page-only") == 2 and not output.exists()
@@ -408,8 +416,8 @@ def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
 
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):
     read, output = read_suite(suite), suite.parent / "out"
+    begin(read, output)
     (output / "data/discs").mkdir(parents=True)
-    run.require_same(read, output)
     run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), output)
     other = suite.read_text().replace("max_steps = 2", "max_steps = 3")
     suite.write_text(other)
@@ -420,6 +428,14 @@ def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypa
         run.require_same(read_suite(suite), output)
     config = {"ensemble": {"of": "uma-net"}}
     Row("discs", "given", "a", "ensemble", 0, 0, "", config, "truth").write(output / "rows/discs/given/a/seed0_fold0")
+    written = (output / run.STATE).read_text()
+    for part, name in (("version of", "torch"), ("code of", "uma-net")):
+        lacking = json.loads(written)
+        del lacking[part][name]
+        (output / run.STATE).write_text(json.dumps(lacking))
+        with pytest.raises(ConfigError, match=f"Results with an unknown {part} {name} found in"):
+            run.require_same(read, output)
+    (output / run.STATE).write_text(written)
     digest = run.method_digest
     with monkeypatch.context() as context:
         context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else digest(name))
@@ -436,6 +452,17 @@ def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypa
     monkeypatch.setattr(run, "code_digest", lambda: "other")
     with pytest.raises(ConfigError, match="Results with another code found in"):
         run.require_same(read, output)
+
+
+def test_other_code_is_one_line_and_writes_nothing(suite, monkeypatch, capsys):
+    begin(read_suite(suite), suite.parent / "out")
+    (suite.parent / "out/data/discs").mkdir(parents=True)
+    before = sorted(suite.parent.rglob("*"))
+    monkeypatch.setattr(run, "code_digest", lambda: "other")
+    for words in ((), ("--page-only",)):
+        assert benchmark(suite, *words) == 2
+        assert re.match(r"umanet: Results with another code found in .*\.\n$", capsys.readouterr().err)
+    assert [path for path in sorted(suite.parent.rglob("*")) if path.name != run.LOCK] == before
 
 
 def test_a_row_that_was_another_one_is_not_taken_for_it(suite, monkeypatch):
@@ -536,7 +563,7 @@ def test_a_suite_whose_path_was_mended_begins_afresh(suite, monkeypatch):
 def test_data_sets_that_were_begun_are_never_taken_for_those_of_another_suite(suite):
     """Nothing was trained yet, but other settings would have made others."""
     read, output = read_suite(suite), suite.parent / "out"
-    run.require_same(read, output)
+    begin(read, output)
     (output / "data/discs").mkdir(parents=True)
     suite.write_text(suite.read_text() + "folds = 3\n")
     with pytest.raises(ConfigError, match="Results with another data discs found in"):
@@ -583,24 +610,28 @@ def test_a_row_that_is_interrupted_has_no_result(tmp_path, monkeypatch):
     assert not (tmp_path / RESULT).exists()
 
 
-def test_the_digests_cover_all_that_a_method_imports():
+def test_the_digests_cover_all_that_results_depend_on():
+    """Errors are no results, and a suite is compared itself."""
     root = Path(run.__file__).parents[1]
-    for name, method in METHODS.items():
-        own = Path(inspect.getfile(method))
-        imported = re.findall(r"^from (umanet[\w.]*) import", own.read_text(), re.MULTILINE)
-        files = {Path(str(importlib.import_module(one).__file__)).relative_to(root).as_posix() for one in imported}
-        covered = {*run.CODE, *run.OF_METHOD.get(name, ()), "errors.py"}
-        assert not [file for file in files if not any(file == one or file.startswith(f"{one}/") for one in covered)], (
-            name
-        )
+    code = [file for part in run.CODE for file in ((root / part).rglob("*.py") if "." not in part else [root / part])]
+    of_methods = {name: [Path(inspect.getfile(METHODS[name])), *(root / one for one in run.OF_METHOD.get(name, ()))]
+                  for name in METHODS}  # fmt: skip
+    methods = {file.relative_to(root).as_posix() for files in of_methods.values() for file in files}
+    for name, files in {"": code, **of_methods}.items():
+        covered = {*run.CODE, *run.OF_METHOD.get(name, ()), "errors.py", "benchmark/suite.py", "__init__.py"}
+        for file in files:
+            imported = re.findall(r"^ *from (umanet[\w.]*) import", file.read_text(), re.MULTILINE)
+            found = {Path(str(importlib.import_module(one).__file__)).relative_to(root).as_posix() for one in imported}
+            if file == root / "methods/__init__.py":
+                found -= methods
+            assert not [one for one in found if not one.startswith(tuple(covered))], file
 
 
 def test_the_digest_of_an_ensemble_covers_its_members(suite):
     ensemble = 'method = "ensemble"\nconfig = {ensemble = {of = "padl"}}'
     suite.write_text(suite.read_text().replace('config = {uma_net = {grade = "none"}}', ensemble))
     assert read_suite(suite).members == {"padl"}
-    run.require_same(read_suite(suite), suite.parent / "out")
-    assert "padl" in json.loads((suite.parent / "out" / run.STATE).read_text())["code of"]
+    assert "padl" in run.require_same(read_suite(suite), suite.parent / "out")["code of"]
 
 
 def test_rates_at_the_end_of_what_was_tried_are_marked(suite):
@@ -624,6 +655,18 @@ def test_a_row_can_be_read_back(tmp_path):
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_suites_of_the_project_can_be_read(path):
     assert read_suite(path).contestants
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*_gpu.toml")), ids=lambda path: path.stem)
+def test_a_gpu_sized_suite_compares_the_same_on_the_same_data(path):
+    large, small = read_suite(path), read_suite(path.with_name(path.name.replace("_gpu", "")))
+    assert [one.name for one in large.contestants] == [one.name for one in small.contestants]
+    assert large.checkers == small.checkers and large.baseline == small.baseline
+    known = {"name", "dataset", "images", "truth", "scenarios", "against", "metrics", "split_seed"}
+    assert [one.model_dump(include=known) for one in large.data] == [
+        one.model_dump(include=known) for one in small.data
+    ]
+    assert large.config["trainer"]["max_steps"] > small.config.get("trainer", {"max_steps": 0})["max_steps"]
 
 
 def test_every_variant_of_an_ablation_is_another_method():

@@ -14,10 +14,9 @@ from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.plan import plan_rows
 from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import code_digest, method_digest
+from umanet.benchmark.run import Results, code_digest, method_digest
 from umanet.benchmark.scores import (
     TRUTH,
-    Results,
     Scores,
     best,
     by_contestant,
@@ -42,7 +41,7 @@ points (hundredths); p of Wilcoxon's test over patients, given these runs, after
 interval holds 0, other seeds may turn the difference. Gap: the share of the way from the fused baseline with the best
 mean to training on the truth, where that is the better for certain, and between the best variants of both (another
 loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their processes
-had, and of a GPU if there is one. Calibration (ECE, Brier score) is measured near any annotation (or the truth) and
+had, what it imports included, and of a GPU if there is one. Calibration (ECE, Brier score) is measured near any annotation (or the truth) and
 near what the method draws itself, so over other voxels for each: who draws too much is measured where it is easily
 right, too.
 """.strip()
@@ -59,8 +58,16 @@ Place = tuple[str, str]
 """Data and scenario."""
 
 
-def write_results(suite: Suite, results: Results, output: Path, command: str) -> Path:
-    """Write ``results.csv`` (a row per row), ``results.md`` and its pictures; returns the page."""
+def write_results(suite: Suite, results: Results, output: Path, command: str, made_on: Sequence[str] = ()) -> Path:
+    """Write ``results.csv`` (a row per row), ``results.md`` and its pictures; returns the page.
+
+    Args:
+        suite: What is compared.
+        results: The rows with their results.
+        output: A folder that exists.
+        command: What made them.
+        made_on: The machines.
+    """
     replace_file(output / "results.csv", to_csv(_flat(suite, results)))
     ranked = ranks(suite, results)
     (output / RANKS).unlink(missing_ok=True)  # there may have been more to rank
@@ -69,11 +76,11 @@ def write_results(suite: Suite, results: Results, output: Path, command: str) ->
     for data in suite.data:
         for family, methods in families(_intervals(data, results)).items():
             draw_family(family, methods, f"{data.metrics[0]}, {data.name}", output / _picture(data, family))
-    replace_file(output / "results.md", page(suite, results, command).encode())
+    replace_file(output / "results.md", page(suite, results, command, made_on).encode())
     return output / "results.md"
 
 
-def page(suite: Suite, results: Results, command: str) -> str:
+def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = ()) -> str:
     """The page in Markdown."""
     rows = len(plan_rows(suite, Path()))
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
@@ -87,6 +94,7 @@ def page(suite: Suite, results: Results, command: str) -> str:
         f"Command: `{command}`; umanet {version('umanet')}.",
         f"Code {code_digest()[:12]}, methods {_methods_digest(suite)}.",
         f"{len(results)} of {rows} rows have a result.",
+        *([f"Made on {'; '.join(made_on)}."] if made_on else []),
         "",
         f"Seeds {', '.join(map(str, suite.seeds))}; budget of every network: `{json.dumps(suite.config)}`.",
         f"Learning rate of every method: {rates or 'as configured'}.",

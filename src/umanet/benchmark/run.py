@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
+from umanet.benchmark.processor import processor
 from umanet.benchmark.row import RESULT, ROW, Row
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file, what_to_do
-from umanet.errors import ConfigError, OutputError
+from umanet.errors import ConfigError, OutputError, counted
 from umanet.method_options import EnsembleOptions
 from umanet.methods import METHODS
 
@@ -37,14 +38,17 @@ OF_METHOD = {"uma-net": ("soft_labels.py",)}
 """What the results of a method depend on beside its own file."""
 LIBRARIES = ("lightning", "monai", "numpy", "torch")
 """What all results depend on, too."""
+MADE_ON, UNKNOWN = "made on", "a machine that was not written down"
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
+Results = Sequence[tuple[Row, dict[str, Any]]]
+"""Rows, and what ``result.json`` has of each."""
 Progress = Callable[[int, int, str], None]
 
 
 def run_suite(
     suite: Suite, root: Path, output: Path, *, processes: int = 1, retry: bool = False, progress: Progress | None = None
-) -> list[tuple[Row, dict[str, Any]]]:
+) -> Results:
     """Do what is not done yet; start again to go on.
 
     Args:
@@ -64,13 +68,17 @@ def run_suite(
         OutputError: The output cannot be written to.
     """
     with _alone(output):
-        require_same(suite, output)
+        state = require_same(suite, output)
+        here = f"{processor()}, {counted(processes, 'row')} at a time"
+        state[MADE_ON] = list(dict.fromkeys([*state[MADE_ON], here]))
+        replace_file(output / STATE, _json(state))
         for data in (output / DATA).glob("*"):
             _remove_unfinished(data, "*", "dataset.json")
         prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
         given = output, suite, processes, progress
         tried = _do(search_rows(suite, output), *given, retry=retry)
-        return _compared(suite, output, tried, lambda rows: _do(rows, *given, retry=retry))
+        rows, untuned = _at_best_rates(suite, output, tried)
+        return [*_with_lost_rates(_do(rows, *given, retry=retry), tried), *untuned]
 
 
 @contextmanager
@@ -90,7 +98,7 @@ def _alone(output: Path) -> Iterator[None]:
         yield
 
 
-def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
+def done_rows(suite: Suite, output: Path) -> Results:
     """The rows that have a result, as they are; none of whom not all learning rates have been tried.
 
     Raises:
@@ -103,11 +111,10 @@ def done_rows(suite: Suite, output: Path) -> list[tuple[Row, dict[str, Any]]]:
     tried = _present(searched, output)
     lacking = Counter(_whose(row) for row in searched)
     lacking -= Counter(_whose(row) for row, _ in tried)
-
-    def found(rows: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
-        return _present([row for row in rows if _whose(row) not in lacking], output)
-
-    return _compared(suite, output, [(row, result) for row, result in tried if _whose(row) not in lacking], found)
+    tried = [(row, result) for row, result in tried if _whose(row) not in lacking]
+    rows, untuned = _at_best_rates(suite, output, tried)
+    done = _present([row for row in rows if _whose(row) not in lacking], output)
+    return [*_with_lost_rates(done, tried), *untuned]
 
 
 def _whose(row: Row) -> tuple[str, str]:
@@ -115,37 +122,41 @@ def _whose(row: Row) -> tuple[str, str]:
     return row.data, row.contestant
 
 
-def _compared(
-    suite: Suite,
-    output: Path,
-    tried: Sequence[tuple[Row, dict[str, Any]]],
-    results: Callable[[Sequence[Row]], list[tuple[Row, dict[str, Any]]]],
-) -> list[tuple[Row, dict[str, Any]]]:
-    """The rows at their best rates; a result has ``lost_rates`` where the search lost any, and is lost where all."""
+def _at_best_rates(suite: Suite, output: Path, tried: Results) -> tuple[list[Row], Results]:
+    """The rows of the comparison, and those that have no rate, with that as their result."""
+    best = _best_rates(tried)
+    rows = plan_rows(suite, output, best)
+    untuned = {_whose(row) for row, result in tried if result["status"] in LOST} - best.keys()
+    why = "No learning rate that was tried has a result. The log.txt of these rows has why; mend that, then --retry."
+    failed = [(row, {"status": "failed", "why": why}) for row in rows if _whose(row) in untuned]
+    return [row for row in rows if _whose(row) not in untuned], failed
+
+
+def _with_lost_rates(found: Results, tried: Results) -> Results:
+    """With the rates that have no result, where there are any."""
     lost: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for row, result in tried:
         if result["status"] in LOST:
             lost[_whose(row)].append(row.learning_rate)
-    best = _best_rates(tried)
-    planned = plan_rows(suite, output, best)
-    untuned = lost.keys() - best.keys()
-    found = results([row for row in planned if _whose(row) not in untuned])
-    found = [
+    return [
         (row, result | {"lost_rates": lost[_whose(row)]} if _whose(row) in lost else result) for row, result in found
     ]
-    why = "No learning rate that was tried has a result. The log.txt of these rows has why; mend that, then --retry."
-    return [*found, *((row, {"status": "failed", "why": why}) for row in planned if _whose(row) in untuned)]
 
 
-def _present(rows: Sequence[Row], output: Path) -> list[tuple[Row, dict[str, Any]]]:
+def _present(rows: Sequence[Row], output: Path) -> Results:
     for row in rows:
         _require_same_row(row, output / ROWS / row.key)
     paths = ((row, output / ROWS / row.key / RESULT) for row in rows)
     return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
 
 
-def require_same(suite: Suite, output: Path) -> None:
-    """Refuse results of another suite or other code; write down both.
+def made_on(output: Path) -> list[str]:
+    """The machines that a benchmark's rows were made on."""
+    return json.loads((output / STATE).read_text(encoding="utf-8")).get(MADE_ON, [UNKNOWN])
+
+
+def require_same(suite: Suite, output: Path) -> dict[str, Any]:
+    """Refuse results of another suite or other code; returns what is to be written down of both.
 
     A suite may grow: further seeds, methods, variants, scenarios, metrics, data, learning rates and time change no row
     that is done. What was written down binds as far as something was made of it.
@@ -154,34 +165,38 @@ def require_same(suite: Suite, output: Path) -> None:
         ConfigError: As said.
     """
     path = output / STATE
-    data = {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data}
-    state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config)}
     parts = {
         "code of": {name: method_digest(name) for name in sorted(suite.taught)},
         "version of": {name: version(name) for name in LIBRARIES},
-        "data": data,
+        "data": {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data},
     }
-    state = json.loads(_json({**state, **parts}))
+    state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config), **parts, MADE_ON: []}
+    state = json.loads(_json(state))
     made = {folder.name for part in (DATA, ROWS) for folder in (output / part).glob("*")}
-    bound = {"data": made, "code of": _taught_in(output)}
     if not path.exists() and any((output / ROWS).glob("*")):
         raise ConfigError(
             f"Rows without their {STATE} found in {output}: nothing says which code made them. Choose another "
             f"--output, or put {STATE} back."
         )
-    if made and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        other = [key for key in state if key not in parts and before.get(key) != state[key]]
-        for key in parts:
-            known = {name: value for name, value in before.get(key, {}).items() if name in bound.get(key, before[key])}
-            other += [f"{key} {name}" for name, value in state[key].items() if known.get(name, value) != value]
-            state[key] = {**known, **state[key]}
-        if other:
-            raise ConfigError(
-                f"Results with another {other[0]} found in {output}, the same expected: results of two are never "
-                "mixed. Choose another --output, or go back to what made them."
-            )
-    replace_file(path, _json(state))
+    if not made or not path.exists():
+        return state
+    before = json.loads(path.read_text(encoding="utf-8"))
+    bound = {"code of": _taught_in(output), "version of": {*LIBRARIES}, "data": made}
+    other = [f"another {key}" for key in ("code", "name", "config") if before.get(key) != state[key]]
+    for key, names in bound.items():
+        known = before.get(key, {})
+        other += [
+            f"{'another' if name in known else 'an unknown'} {key} {name}"
+            for name, value in state[key].items()
+            if name in names and known.get(name) != value
+        ]
+        state[key] = {name: value for name, value in known.items() if name in names} | state[key]
+    if other:
+        raise ConfigError(
+            f"Results with {other[0]} found in {output}, the same expected: results of two are never mixed. Choose "
+            "another --output, or go back to what made them."
+        )
+    return state | {MADE_ON: made_on(output)}
 
 
 def _taught_in(output: Path) -> set[str]:
@@ -229,7 +244,7 @@ def _require_same_row(row: Row, folder: Path) -> None:
 
 def _do(
     rows: Sequence[Row], output: Path, suite: Suite, number: int, progress: Progress | None, *, retry: bool
-) -> list[tuple[Row, dict[str, Any]]]:
+) -> Results:
     for row in rows:
         _require_same_row(row, output / ROWS / row.key)
     found: dict[str, dict[str, Any]] = {}
@@ -293,7 +308,7 @@ def _note(result: Path, status: str, why: str) -> dict[str, Any]:
     return found
 
 
-def _best_rates(tried: Sequence[tuple[Row, dict[str, Any]]]) -> dict[tuple[str, str], float]:
+def _best_rates(tried: Results) -> dict[tuple[str, str], float]:
     """By data and contestant: the rate with the highest ``validation_score``."""
     best: dict[tuple[str, str], tuple[float, float]] = {}
     for row, result in tried:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import LOST
+from umanet.benchmark.run import LOST, Results
 from umanet.benchmark.suite import Suite
 from umanet.evaluation.comparison import holm
 from umanet.evaluation.protocol import METRICS
@@ -25,8 +25,6 @@ from umanet.metrics.interval import (
 TRUTH = "truth"
 DRAWS = 10_000
 """Of intervals: with one or two degrees of freedom Student's t has long tails."""
-Results = Sequence[tuple[Row, dict[str, Any]]]
-"""Rows, and what ``result.json`` has of each."""
 Key = tuple[int, int, str]
 """Seed, fold and case."""
 

@@ -28,7 +28,7 @@ class Benchmark:
 
     def run(self) -> None:
         from umanet.benchmark.page import write_results
-        from umanet.benchmark.run import done_rows, run_suite
+        from umanet.benchmark.run import done_rows, made_on, run_suite
         from umanet.benchmark.suite import read_suite
 
         if self.processes < 1:
@@ -44,7 +44,7 @@ class Benchmark:
                 )
         rooted = [] if self.root is None else ["--root", self.root]
         made_by = command("benchmark", self.suite, "-o", self.output, *rooted)
-        page = write_results(suite, results, self.output, made_by)
+        page = write_results(suite, results, self.output, made_by, made_on(self.output))
         status = Counter(result["status"] for _, result in results)
         others = "".join(f", {number} {why}" for why, number in status.items() if why != "done")
         say(f"{counted(status['done'], 'row')} of {len(results)} done{others}: {page}, {self.output / 'results.csv'}.")
