@@ -1,7 +1,7 @@
 """The page, figures and rows of a suite, to ``benchmarks/results/``.
 
-``SUITE OUT [ROOT]``: the suite's name without ``.toml``, the output folder of ``umanet benchmark``, and what the command
-on the page has for ``--root``. Only rows with a result are shown; nothing is done.
+``SUITE OUT [ROOT]``: the suite's name without ``.toml``, the output folder of ``umanet benchmark``, and what the page's
+command has for ``--root``. Only rows with a result are shown; nothing is done.
 """
 
 import shutil
@@ -35,9 +35,7 @@ def main() -> None:
         made = Path(temporary)
         write_results(suite, done_rows(suite, given.output), made, command, made_on(given.output))
         page = (made / "results.md").read_text(encoding="utf-8")
-        page = page.replace(
-            f"umanet {version('umanet')}.", f"umanet {version('umanet')}, page of commit {commit()}.", 1
-        )
+        page = page.replace(f"{umanet}.", f"{umanet}, page of commit {commit()}.", 1)
         for picture in made.glob("*.png"):
             page = page.replace(f"]({picture.name})", f"]({name}_{picture.name})")
             shutil.copy(picture, results / f"{name}_{picture.name}")

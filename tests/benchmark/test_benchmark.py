@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import inspect
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from PIL import Image
 from fake_data.arrays import make_task
 from fake_data.discs import write_discs
 from umanet.__main__ import main
-from umanet.benchmark import Suite, read_suite, run
+from umanet.benchmark import Suite, digest, read_suite, run
 from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
@@ -436,9 +435,9 @@ def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypa
         with pytest.raises(ConfigError, match=f"Results with an unknown {part} {name} found in"):
             run.require_same(read, output)
     (output / run.STATE).write_text(written)
-    digest = run.method_digest
+    of_method = run.method_digest
     with monkeypatch.context() as context:
-        context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else digest(name))
+        context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else of_method(name))
         with pytest.raises(ConfigError, match="Results with another code of uma-net found in"):
             run.require_same(read, output)
         run.require_same(read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), output)
@@ -612,19 +611,24 @@ def test_a_row_that_is_interrupted_has_no_result(tmp_path, monkeypatch):
 
 def test_the_digests_cover_all_that_results_depend_on():
     """Errors are no results, and a suite is compared itself."""
-    root = Path(run.__file__).parents[1]
-    code = [file for part in run.CODE for file in ((root / part).rglob("*.py") if "." not in part else [root / part])]
-    of_methods = {name: [Path(inspect.getfile(METHODS[name])), *(root / one for one in run.OF_METHOD.get(name, ()))]
-                  for name in METHODS}  # fmt: skip
-    methods = {file.relative_to(root).as_posix() for files in of_methods.values() for file in files}
-    for name, files in {"": code, **of_methods}.items():
-        covered = {*run.CODE, *run.OF_METHOD.get(name, ()), "errors.py", "benchmark/suite.py", "__init__.py"}
+    of_methods = {name: digest.method_files(name) for name in METHODS}
+    methods = {file.relative_to(digest.ROOT).as_posix() for files in of_methods.values() for file in files}
+    for name, files in {"": list(digest.code_files()), **of_methods}.items():
+        covered = {*digest.CODE, *digest.OF_METHOD.get(name, ()), "errors.py", "benchmark/suite.py", "__init__.py"}
         for file in files:
             imported = re.findall(r"^ *from (umanet[\w.]*) import", file.read_text(), re.MULTILINE)
-            found = {Path(str(importlib.import_module(one).__file__)).relative_to(root).as_posix() for one in imported}
-            if file == root / "methods/__init__.py":
+            places = {Path(str(importlib.import_module(one).__file__)) for one in imported}
+            found = {place.relative_to(digest.ROOT).as_posix() for place in places}
+            if file == digest.ROOT / "methods/__init__.py":
                 found -= methods
             assert not [one for one in found if not one.startswith(tuple(covered))], file
+
+
+def test_a_digest_is_of_code_not_of_words():
+    code = '"""One."""\nA = "# no comment"  # one\n"""Of A."""\n\n\ndef f():\n    """Two\n    lines."""\n    return A\n'
+    assert digest.without_words(code) == 'A = "# no comment"\ndef f():\n    return A'
+    assert digest.without_words(code.replace("One", "Another").replace("# one", "# two")) == digest.without_words(code)
+    assert digest.without_words(code.replace("no comment", "comment")) != digest.without_words(code)
 
 
 def test_the_digest_of_an_ensemble_covers_its_members(suite):

@@ -20,7 +20,7 @@ def listed(capsys) -> dict[str, dict[str, object]]:
 def test_every_method_is_listed_with_its_paper(listed):
     assert list(listed) == list(METHODS)
     without = [name for name, one in listed.items() if "DOI 10." not in str(one["reference"])]
-    assert without == ["truth", *FUSIONS]
+    assert without == ["truth", *(name for name in FUSIONS if name != "staple")]
 
 
 @pytest.mark.parametrize("name", METHODS)

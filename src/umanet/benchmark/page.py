@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from umanet.benchmark.digest import code_digest, method_digest
 from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.plan import plan_rows
 from umanet.benchmark.ranks_chart import draw_ranks
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import Results, code_digest, method_digest
+from umanet.benchmark.run import Results
 from umanet.benchmark.scores import (
     TRUTH,
     Scores,
@@ -41,9 +42,9 @@ points (hundredths); p of Wilcoxon's test over patients, given these runs, after
 interval holds 0, other seeds may turn the difference. Gap: the share of the way from the fused baseline with the best
 mean to training on the truth, where that is the better for certain, and between the best variants of both (another
 loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their processes
-had, what it imports included, and of a GPU if there is one. Calibration (ECE, Brier score) is measured near any annotation (or the truth) and
-near what the method draws itself, so over other voxels for each: who draws too much is measured where it is easily
-right, too.
+had, what it imports included, and of a GPU if there is one. Calibration (ECE, Brier score) is measured near any
+annotation (or the truth) and near what the method draws itself, so over other voxels for each: who draws too much is
+measured where it is easily right, too.
 """.strip()
 RANKS = "ranks.png"
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",

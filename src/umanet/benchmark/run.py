@@ -1,7 +1,5 @@
 """Does the rows of a suite that are not done yet, each in a process of its own: a crash loses one row."""
 
-import hashlib
-import inspect
 import json
 import math
 import shutil
@@ -16,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from umanet.benchmark.digest import code_digest, method_digest
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
 from umanet.benchmark.processor import processor
@@ -24,20 +23,10 @@ from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file, what_to_do
 from umanet.errors import ConfigError, OutputError, counted
 from umanet.method_options import EnsembleOptions
-from umanet.methods import METHODS
 
 DATA, ROWS, STATE, LOCK = "data", "rows", "suite.json", ".lock"
-CODE = ("algorithms", "data", "evaluation", "fusion", "inference", "metrics", "models", "simulation", "training",
-        "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
-        "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
-        "benchmark/plan.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py", "grading.py",
-        "losses.py", "method_options.py", "types.py")  # fmt: skip
-"""What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
-between two rows, these may not."""
-OF_METHOD = {"uma-net": ("soft_labels.py",)}
-"""What the results of a method depend on beside its own file."""
 LIBRARIES = ("lightning", "monai", "numpy", "torch")
-"""What all results depend on, too."""
+"""What all results depend on, beside the code of the package."""
 MADE_ON, UNKNOWN = "made on", "a machine that was not written down"
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
@@ -208,25 +197,6 @@ def _taught_in(output: Path) -> set[str]:
         if row["method"] == "ensemble":
             names.add(EnsembleOptions.model_validate(row["config"].get("ensemble", {})).of)
     return names
-
-
-def code_digest() -> str:
-    """SHA-256 of the code that all results depend on."""
-    root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for part in CODE:
-        for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def method_digest(method: str) -> str:
-    """SHA-256 of the file of a method, and of others that only it depends on."""
-    files = [
-        Path(inspect.getfile(METHODS[method])),
-        *(Path(__file__).parents[1] / one for one in OF_METHOD.get(method, ())),
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _require_same_row(row: Row, folder: Path) -> None:

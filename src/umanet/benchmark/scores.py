@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from umanet.benchmark.row import Row
 from umanet.benchmark.run import LOST, Results
 from umanet.benchmark.suite import Suite
 from umanet.evaluation.comparison import holm

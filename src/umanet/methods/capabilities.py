@@ -4,8 +4,9 @@ import inspect
 import re
 from dataclasses import dataclass
 
+from umanet.fusion import FUSIONS
 from umanet.methods import METHODS
-from umanet.methods.method import GradesAnnotations, Method
+from umanet.methods.method import GradesAnnotations
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Capabilities:
         samples: Draws samples.
         grades: Says how good each annotation is, and where not.
         needs_identity: Refuses anonymous annotators.
-        reference: The paper, with its DOI; empty for fusions, whose references stand with them.
+        reference: The paper, with its DOI; that of a fusion where it has one.
     """
 
     name: str
@@ -36,14 +37,14 @@ def capabilities() -> list[Capabilities]:
     return [
         Capabilities(
             name, "2D, 3D", method.per_annotator, method.samples, issubclass(method, GradesAnnotations),
-            method.needs_identity, _reference(method),
+            method.needs_identity, _reference(FUSIONS.get(name, inspect.getmodule(method))),
         )
         for name, method in METHODS.items()
     ]  # fmt: skip
 
 
-def _reference(method: type[Method]) -> str:
-    """What stands below ``Reference:`` in the module's docstring, up to the first DOI."""
-    below = (inspect.getmodule(method).__doc__ or "").partition("Reference:\n")[2]
+def _reference(documented: object) -> str:
+    """What stands below ``Reference:`` in a docstring, up to the first DOI."""
+    below = (inspect.getdoc(documented) or "").partition("Reference:\n")[2]
     first = re.match(r".*?DOI \S+", " ".join(below.split()))
     return first[0].rstrip(".,;") if first else ""
