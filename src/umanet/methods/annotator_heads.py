@@ -4,8 +4,9 @@ Reference:
     Guan et al.: "Who Said What: Modeling Individual Labelers Improves Classification", AAAI 2018,
     DOI 10.1609/aaai.v32i1.11756.
 
-Changed: segmentation in place of classification, and equal weights of the annotators in the mean. All heads start
-alike, so that the order of annotators means nothing.
+Changed: segmentation in place of classification, as that is the task here; equal weights of the annotators in the mean,
+as the paper learns them from cases of which the truth is known, and here none is. All heads start alike, so that the
+order of annotators means nothing.
 """
 
 import copy

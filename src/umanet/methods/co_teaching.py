@@ -4,9 +4,9 @@ Reference:
     Han et al.: "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018,
     DOI 10.48550/arXiv.1804.06872.
 
-Changed: images are labelled with the majority vote, and which are hard is told by the mean cross-entropy over their
-voxels. So many are left out that it is the right share in the mean, as batches are small. The first network is
-released.
+Changed: images are labelled with the majority vote, as the paper has one label; which are hard is told by the mean
+cross-entropy over their voxels, as a Dice loss would call small objects hard. So many are left out that it is the right
+share in the mean, as batches are small. The first network is released, so that prediction costs what it does elsewhere.
 """
 
 from typing import final

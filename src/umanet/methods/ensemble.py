@@ -4,7 +4,8 @@ Reference:
     Lakshminarayanan, Pritzel, Blundell: "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
     NeurIPS 2017, DOI 10.48550/arXiv.1612.01474.
 
-Changed: the members see the same batches and are trained together; their sum of gradients is clipped, not each one's.
+Changed: the members see the same batches and are trained together, so that an ensemble is one run like any other; hence
+their sum of gradients is clipped, not each one's. Without adversarial examples, an option of the paper.
 """
 
 from typing import final

@@ -6,7 +6,8 @@ Reference:
 
 Changed: every step learns from all annotations of an image, where the paper draws one; the Dice semimetric is added to
 the reconstruction, as all methods here have it; samples for predictions are always the same ones; standard deviations
-lie between e^-2 and e^2, as one step can otherwise make the divergence huge and the prior useless from there on.
+lie between e^-2 and e^2, as without a bound the divergence became huge in our trials and the prior useless from there
+on.
 """
 
 from typing import final

@@ -10,7 +10,8 @@ Reference:
     DOI 10.48550/arXiv.1805.07836, the loss. The package seg_tgce (2025) has both for segmentation; nothing of its code
     was used.
 
-Changed: trust is seen by features and starts high; no Dice term, because it has no truncated form.
+Changed: trust is seen by the features of the one backbone that all methods have, in place of a network of its own; it
+starts high, as nothing is learned where it is low; no Dice term, because it has no truncated form.
 """
 
 from typing import final
