@@ -86,6 +86,14 @@ def test_cleanlab_is_the_soft_minimum_of_the_probability_of_the_labels():
     assert quality[0] == quality[1] > quality[2] and np.isnan(quality[3])
 
 
+def test_cleanlab_is_what_the_package_says():
+    """``cleanlab.segmentation.rank.get_label_quality_scores(labels, p, method="softmin", temperature=0.1)`` of 2.9.0."""
+    rng = np.random.default_rng(5)
+    labels, given = rng.integers(0, 3, (3, 5, 6)), rng.dirichlet([1.5] * 3, (3, 5, 6)).transpose(0, 3, 1, 2)
+    quality = [cleanlab_quality(one[None], PRESENT[:1], p)[0] for one, p in zip(labels, given, strict=True)]
+    assert quality == pytest.approx([0.10658048, 0.12733096, 0.08887207], abs=1e-8)
+
+
 def test_what_an_annotation_ignores_does_not_count():
     probabilities = np.array([[0.9, 0.2, 0.5], [0.1, 0.8, 0.5]])
     labels, present = np.array([[0, 0, IGNORE], [IGNORE, IGNORE, IGNORE]]), np.array([True, True])
