@@ -87,7 +87,7 @@ def test_cleanlab_is_the_soft_minimum_of_the_probability_of_the_labels():
 
 
 def test_cleanlab_is_what_the_package_says():
-    """``cleanlab.segmentation.rank.get_label_quality_scores(labels, p, method="softmin", temperature=0.1)`` of 2.9.0."""
+    """``cleanlab.segmentation.rank.get_label_quality_scores`` of 2.9.0, with ``softmin`` and temperature 0.1."""
     rng = np.random.default_rng(5)
     labels, given = rng.integers(0, 3, (3, 5, 6)), rng.dirichlet([1.5] * 3, (3, 5, 6)).transpose(0, 3, 1, 2)
     quality = [cleanlab_quality(one[None], PRESENT[:1], p)[0] for one, p in zip(labels, given, strict=True)]
