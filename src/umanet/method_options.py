@@ -43,8 +43,8 @@ class UmaNetOptions(Options):
     """Exponent of an annotator's factor in what the predictors learn: larger listens more to the most reliable."""
     power: float | None = Field(default=None, ge=0)
     """Exponent of w in what the predictors learn; 0: every voxel of an annotation counts alike. Default: between 1 and
-    0, the lower the more alike annotators are in reliability or, where they are anonymous, the less w tells the sides of
-    disputes apart."""
+    0, the lower the more alike annotators are in reliability or, where they are anonymous, the less w tells the sides
+    of disputes apart."""
     uncertainty_loss: Literal["bce", "attenuated"] = "bce"
     """bce: w learns P(right). attenuated: w * CE + lambda * u, which dies on small objects; for comparison."""
     attenuation: float = Field(default=0.3, gt=0)
