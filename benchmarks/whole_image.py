@@ -15,15 +15,15 @@ from typing import Any
 from umanet.benchmark import read_suite
 from umanet.benchmark.page import write_results
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import ROWS, done_rows
+from umanet.benchmark.run import ROWS, done_rows, made_on
 from umanet.data.index import read_index
 from umanet.evaluation import evaluate
 
 ABOUT = " Calibration (ECE, Brier score) is over the whole image here, the same voxels for every method."
 
 
-def again(row: Row, result: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """The result with other scores; None without predictions."""
+def scored_again(row: Row, result: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The result with calibration over the whole image; as it is where nothing is scored, None without predictions."""
     if result["status"] != "done" or not result["cases"]:
         return result
     if not (folder / "predictions").exists():
@@ -44,12 +44,13 @@ def main() -> None:
     found = []
     for number, (row, result) in enumerate(rows, start=1):
         print(f"\r{number} of {len(rows)}", end="", file=sys.stderr)
-        one = again(row, result, given.output / ROWS / row.key)
+        one = scored_again(row, result, given.output / ROWS / row.key)
         found += [(row, one)] if one else []
     print(file=sys.stderr)
     given.copy.mkdir(parents=True, exist_ok=True)
     command = f"python benchmarks/whole_image.py {given.suite} {given.output} {given.copy}"
-    print(write_results(suite.model_copy(update={"about": suite.about + ABOUT}), found, given.copy, command))
+    told = suite.model_copy(update={"about": suite.about + ABOUT})
+    print(write_results(told, found, given.copy, command, made_on(given.output)))
 
 
 if __name__ == "__main__":
