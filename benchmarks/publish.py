@@ -16,7 +16,8 @@ from rows import pack
 
 from umanet.benchmark import read_suite
 from umanet.benchmark.page import write_results
-from umanet.benchmark.run import done_rows, made_on
+from umanet.benchmark.run import done_rows
+from umanet.benchmark.state import made_on
 
 HERE = Path(__file__).parent
 

@@ -13,7 +13,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from umanet.benchmark.row import RESULT, ROW
-from umanet.benchmark.run import ROWS, STATE
+from umanet.benchmark.state import ROWS, STATE
 
 
 def pack(output: Path, file: Path) -> int:

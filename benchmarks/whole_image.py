@@ -15,7 +15,8 @@ from typing import Any
 from umanet.benchmark import read_suite
 from umanet.benchmark.page import write_results
 from umanet.benchmark.row import Row
-from umanet.benchmark.run import ROWS, done_rows, made_on
+from umanet.benchmark.run import done_rows
+from umanet.benchmark.state import ROWS, made_on
 from umanet.data.index import read_index
 from umanet.evaluation import evaluate
 

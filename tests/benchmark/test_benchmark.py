@@ -21,13 +21,14 @@ from PIL import Image
 from fake_data.arrays import make_task
 from fake_data.discs import write_discs
 from umanet.__main__ import main
-from umanet.benchmark import Suite, digest, read_suite, run
+from umanet.benchmark import Suite, digest, read_suite, run, state
 from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import Processes
 from umanet.benchmark.row import RESULT, Row, do_and_write
 from umanet.benchmark.scores import Scores, ranks
+from umanet.benchmark.state import STATE
 from umanet.config import build_config, merge
 from umanet.data.index import read_index, write_index
 from umanet.errors import ConfigError, Interrupted
@@ -101,8 +102,8 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     assert re.search(r"^Made on .+ \(.+\), 2 rows at a time\.$", shown, re.MULTILINE)
     monkeypatch.setattr(run.Processes, "do", lambda *_, **__: pytest.fail("a row was done twice"))
     assert benchmark(suite) == 0
-    state = (suite.parent / "out" / run.STATE).read_text()
-    assert benchmark(suite, "--page-only") == 0 and (suite.parent / "out" / run.STATE).read_text() == state
+    written = (suite.parent / "out" / STATE).read_text()
+    assert benchmark(suite, "--page-only") == 0 and (suite.parent / "out" / STATE).read_text() == written
     monkeypatch.syspath_prepend(str(SUITES.parent))
     monkeypatch.setattr(
         sys, "argv", ["whole_image.py", str(suite), str(suite.parent / "out"), str(suite.parent / "again")]
@@ -155,8 +156,8 @@ def test_what_crashes_or_takes_too_long_loses_one_row_and_may_be_done_again(suit
     monkeypatch.setattr(run.Processes, "do", do)
     assert benchmark(suite) == 0
     status = {(row["method"], row["seed"]): (row["status"], row["why"]) for row in rows_of(suite)}
-    state, why = status["mean", "1"]
-    assert state == "out of time" and "Stopped after 5 minutes. Raise `minutes`" in why
+    became, why = status["mean", "1"]
+    assert became == "out of time" and "Stopped after 5 minutes. Raise `minutes`" in why
     log = suite.parent / "out/rows/discs/given/truth/seed0_fold0_lr0.01" / RESULT
     assert "perhaps for want of memory" in json.loads(log.read_text())["why"]
     assert {status["truth", seed][0] for seed in "01"} == {"done"} == {status["mean", "0"][0]}
@@ -257,7 +258,7 @@ def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
         for row in plan_rows(read, suite.parent)
     ]
     shown = page(read, results, "umanet benchmark")
-    assert "minus mean | gap | ece_truth" in shown and "12 of 12 rows" in shown
+    assert "minus mean | gap | ece_truth" in shown and "10 rows of 12 done, 2 not applicable." in shown
     assert (
         next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
     )
@@ -352,7 +353,13 @@ def test_a_row_that_lacks_memory_says_so(tmp_path, monkeypatch):
 def begin(suite: Suite, output: Path) -> None:
     """As ``run_suite`` does, without rows."""
     output.mkdir(exist_ok=True)
-    (output / run.STATE).write_text(json.dumps(run.require_same(suite, output)))
+    (output / STATE).write_text(json.dumps(state.require_same(suite, output)))
+
+
+def put_data(output: Path) -> None:
+    """As ``prepare_data`` does."""
+    (output / "data/discs/given").mkdir(parents=True)
+    (output / "data/discs/given/dataset.json").touch()
 
 
 def test_what_is_no_benchmark_is_not_taken_for_one(suite):
@@ -360,7 +367,7 @@ def test_what_is_no_benchmark_is_not_taken_for_one(suite):
     assert benchmark(suite, "--page-only") == 2 and not output.exists()
     (output / "rows/discs").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"Rows without their suite.json found in .*: nothing says which code"):
-        run.require_same(read, output)
+        state.require_same(read, output)
 
 
 PATIENTS = {(seed, 0, f"c{n}"): f"p{n // 2}" for seed in range(3) for n in range(8)}
@@ -416,52 +423,52 @@ def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):
     read, output = read_suite(suite), suite.parent / "out"
     begin(read, output)
-    (output / "data/discs").mkdir(parents=True)
-    run.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), output)
+    put_data(output)
+    state.require_same(read.model_copy(update={"seeds": (0, 1, 2)}), output)
     other = suite.read_text().replace("max_steps = 2", "max_steps = 3")
     suite.write_text(other)
-    with pytest.raises(ConfigError, match="Results with another config found in"):
-        run.require_same(read_suite(suite), output)
+    with pytest.raises(ConfigError, match=r"another config \(trainer.max_steps: 2 there, 3 here\) found in"):
+        state.require_same(read_suite(suite), output)
     suite.write_text(other.replace("max_steps = 3", "max_steps = 2") + "config = {trainer = {batch_size = 4}}\n")
-    with pytest.raises(ConfigError, match="Results with another data discs found in"):
-        run.require_same(read_suite(suite), output)
+    with pytest.raises(ConfigError, match=r"another data discs \(config.trainer: null there, .* here\) found"):
+        state.require_same(read_suite(suite), output)
     config = {"ensemble": {"of": "uma-net"}}
     Row("discs", "given", "a", "ensemble", 0, 0, "", config, "truth").write(output / "rows/discs/given/a/seed0_fold0")
-    written = (output / run.STATE).read_text()
+    written = (output / STATE).read_text()
     for part, name in (("version of", "torch"), ("code of", "uma-net")):
         lacking = json.loads(written)
         del lacking[part][name]
-        (output / run.STATE).write_text(json.dumps(lacking))
+        (output / STATE).write_text(json.dumps(lacking))
         with pytest.raises(ConfigError, match=f"Results with an unknown {part} {name} found in"):
-            run.require_same(read, output)
-    (output / run.STATE).write_text(written)
-    of_method = run.method_digest
+            state.require_same(read, output)
+    (output / STATE).write_text(written)
+    of_method = state.method_digest
     with monkeypatch.context() as context:
-        context.setattr(run, "method_digest", lambda name: "new" if name == "uma-net" else of_method(name))
-        with pytest.raises(ConfigError, match="Results with another code of uma-net found in"):
-            run.require_same(read, output)
-        run.require_same(read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), output)
+        context.setattr(state, "method_digest", lambda name: "new" if name == "uma-net" else of_method(name))
+        with pytest.raises(ConfigError, match=r"another code of uma-net \(\w{12} there, \"new\" here\) found in"):
+            state.require_same(read, output)
+        state.require_same(read.model_copy(update={"methods": ("truth", "co-teaching"), "variants": ()}), output)
         shutil.rmtree(output / "rows/discs/given/a")  # nothing is left of it, so it may be done again
-        run.require_same(read, output)
-    run.require_same(read, output)
+        state.require_same(read, output)
+    state.require_same(read, output)
     with monkeypatch.context() as context:
-        context.setattr(run, "version", lambda name: "1.0" if name == "torch" else "2.0")
+        context.setattr(state, "version", lambda name: "1.0" if name == "torch" else "2.0")
         with pytest.raises(ConfigError, match="Results with another version of "):
-            run.require_same(read, output)
-    monkeypatch.setattr(run, "code_digest", lambda: "other")
-    with pytest.raises(ConfigError, match="Results with another code found in"):
-        run.require_same(read, output)
+            state.require_same(read, output)
+    monkeypatch.setattr(state, "code_digest", lambda: "other")
+    with pytest.raises(ConfigError, match=r"Results with another code \(\w{12} there, \"other\" here\) found in"):
+        state.require_same(read, output)
 
 
 def test_other_code_is_one_line_and_writes_nothing(suite, monkeypatch, capsys):
     begin(read_suite(suite), suite.parent / "out")
-    (suite.parent / "out/data/discs").mkdir(parents=True)
+    put_data(suite.parent / "out")
     before = sorted(suite.parent.rglob("*"))
-    monkeypatch.setattr(run, "code_digest", lambda: "other")
+    monkeypatch.setattr(state, "code_digest", lambda: "other")
     for words in ((), ("--page-only",)):
         assert benchmark(suite, *words) == 2
-        assert re.match(r"umanet: Results with another code found in .*\.\n$", capsys.readouterr().err)
-    assert [path for path in sorted(suite.parent.rglob("*")) if path.name != run.LOCK] == before
+        assert re.match(r"umanet: Results with another code .* found in .*\.\n$", capsys.readouterr().err)
+    assert [path for path in sorted(suite.parent.rglob("*")) if path.name != state.LOCK] == before
 
 
 def test_a_row_that_was_another_one_is_not_taken_for_it(suite, monkeypatch):
@@ -494,10 +501,14 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
     ("old", "new", "message"),
     [
         ('"mean"', '"meen"', r"'meen' found, one of uma-net, .*Did you mean 'mean'"),
-        ("minutes", "minuets", "Unknown key"),
+        ("minutes", "minuets", r"minuets in .*: unknown key, one of name, .* expected. Did you mean 'minutes'\?"),
         ('grade = "none"', 'grad = "none"', r"uma_net.grad.*'uma-net, no QAM'"),
         ('"dice", "ece_truth"', '"dise"', r"metric 'dise' found.*'dice'"),
-        ('"ece_truth"', '"ece"', r"metric against truth 'ece' found.*, ece_truth"),
+        ('"ece_truth"', '"ece"', r"metric 'ece' found, which is against annotations,.*Set against = \"annotations\""),
+        ('"dice", "ece_truth"', "", r"metrics of data 'discs' in .*: nothing found, at least one expected\. Mend"),
+        ('"dice", "ece_truth"', '"dice", "dice"', r"data 'discs' in .*: metric 'dice' found twice"),
+        ('metrics = ["dice", "ece_truth"]', 'against = "annotations"\nmetrics = ["ged"]', "'ged' found as the first"),
+        ('metrics = ["dice", "ece_truth"]', "folds = 7", r"6 patients of 'discs' found, at least 7 expected"),
         ('"dice", "ece_truth"', '"qubiq_score"', r"metric against truth 'qubiq_score' found"),
         (
             'config = {uma_net = {grade = "none"}}', 'method = "ensemble"\nconfig = {ensemble = {of = "padll"}}',
@@ -519,11 +530,11 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
         ),
         ('"truth", "majority"', '"majority", "majority"', "'majority' found twice"),
         ("seeds = [0, 1]", "seeds = [1, 1]", "seed 1 found twice"),
-        ("seeds = [0, 1]", "seeds = [-1]", r"seeds.0 in .*: Input should be greater than or equal to 0"),
+        ("seeds = [0, 1]", "seeds = [-1]", r"seeds in .*: -1 found: input should be greater than or equal to 0"),
         ("[1e-3, 1e-2]", "[1e-3, 0.0010000001]", "learning rate '0.001' found twice"),
-        ("[1e-3, 1e-2]", "[0.0]", r"learning_rates.0 in .*: Input should be greater than 0"),
-        ('"uma-net, no QAM"', '"../../up"', r"variants.0.name in .*: String should match pattern"),
-        ('name = "discs"', 'name = "d/../up"', r"data.0.name in .*: String should match pattern"),
+        ("[1e-3, 1e-2]", "[0.0]", r"learning_rates in .*: 0.0 found: input should be greater than 0"),
+        ('"uma-net, no QAM"', '"../../up"', r"name of variant '../../up' in .*: '../../up' found: string should match"),
+        ('name = "discs"', 'name = "d/../up"', r"name of data 'd/../up' in .*: 'd/../up' found: string should match"),
         ("minutes = 5", 'baseline = "best"', r"baseline 'best' found, one of truth, .* expected"),
         (
             'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hard", "hard"]',
@@ -546,8 +557,42 @@ def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
 def test_an_output_that_is_no_folder_is_one_line(suite, capsys):
     (suite.parent / "out").write_text("mine")
     assert benchmark(suite) == 2
-    assert re.fullmatch(r"umanet: .*out could not be written: File exists\. .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"umanet: A file found at .*out, a folder expected\. .*\n", capsys.readouterr().err)
     assert (suite.parent / "out").read_text() == "mine"
+
+
+def test_what_lies_in_another_folder_stays_as_it_is(suite, capsys):
+    (suite.parent / "out").mkdir()
+    (suite.parent / "out/results.csv").write_text("mine")
+    for words in ((), ("--page-only",)):
+        assert benchmark(suite, *words) == 2
+        assert re.fullmatch(r"umanet: (Files, but no|No) suite.json.* found in .*out.*\n", capsys.readouterr().err)
+    assert [path.name for path in (suite.parent / "out").iterdir()] == ["results.csv"]
+    assert (suite.parent / "out/results.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [STATE, "rows/discs/given/mean/seed0_fold0_lr0.01/row.json", RESULT])
+def test_a_file_that_is_damaged_is_named(suite, capsys, monkeypatch, name):
+    def do(_, folder, seconds):
+        (folder / RESULT).write_text(json.dumps(done(0.5)))
+        return 0
+
+    monkeypatch.setattr(run.Processes, "do", do)
+    assert benchmark(suite) == 0
+    capsys.readouterr()
+    damaged = next((suite.parent / "out").rglob(Path(name).name)) if name == RESULT else suite.parent / "out" / name
+    damaged.write_text("{")
+    for words in ((), ("--page-only",)):
+        assert benchmark(suite, *words) == 2
+        assert re.fullmatch(rf"umanet: {damaged} is damaged .*\n", capsys.readouterr().err)
+
+
+def test_rates_are_not_searched_without_validation_cases(suite, capsys):
+    index = read_index(suite.parent / "dataset.json")
+    cases = tuple(replace(case, split="train") if case.split == "validation" else case for case in index.cases)
+    write_index(index.model_copy(update={"cases": cases}), suite.parent / "dataset.json")
+    assert benchmark(suite) == 2
+    assert "No validation case of 'discs' found, some expected" in capsys.readouterr().err
 
 
 def test_a_suite_whose_path_was_mended_begins_afresh(suite, monkeypatch):
@@ -563,10 +608,10 @@ def test_data_sets_that_were_begun_are_never_taken_for_those_of_another_suite(su
     """Nothing was trained yet, but other settings would have made others."""
     read, output = read_suite(suite), suite.parent / "out"
     begin(read, output)
-    (output / "data/discs").mkdir(parents=True)
+    put_data(output)
     suite.write_text(suite.read_text() + "folds = 3\n")
-    with pytest.raises(ConfigError, match="Results with another data discs found in"):
-        run.require_same(read_suite(suite), output)
+    with pytest.raises(ConfigError, match=r"Results with another data discs \(folds: 0 there, 3 here\) found in"):
+        state.require_same(read_suite(suite), output)
 
 
 def test_a_score_that_is_no_number_chooses_no_rate(suite):
@@ -582,12 +627,14 @@ def without_truth(suite: Path, split: str) -> None:
     write_index(index.model_copy(update={"cases": cases}), suite.parent / "dataset.json")
 
 
-def test_truth_is_not_applicable_where_no_training_case_has_one(suite):
+def test_truth_is_not_applicable_where_no_training_case_has_one(suite, capsys):
     without_truth(suite, "train")
     text = re.sub(r"(?s)\[\[variants.*?(?=\[\[data)", "", suite.read_text())
     text = re.sub("methods = .*", 'methods = ["truth"]', text)
     suite.write_text(text.replace("[0, 1]", "[0]").replace("[1e-3, 1e-2]", "[]"))
-    assert benchmark(suite) == 0
+    assert benchmark(suite) == 2
+    said = capsys.readouterr().err
+    assert "truth/seed0_fold0: No training case has what" in said and "umanet: No row has a result. " in said
     assert [row["status"] for row in rows_of(suite)] == ["not applicable"]
     assert "No training case has what 'truth' learns from." in (suite.parent / "out/results.md").read_text()
 
@@ -635,7 +682,7 @@ def test_the_digest_of_an_ensemble_covers_its_members(suite):
     ensemble = 'method = "ensemble"\nconfig = {ensemble = {of = "padl"}}'
     suite.write_text(suite.read_text().replace('config = {uma_net = {grade = "none"}}', ensemble))
     assert read_suite(suite).members == {"padl"}
-    assert "padl" in run.require_same(read_suite(suite), suite.parent / "out")["code of"]
+    assert "padl" in state.require_same(read_suite(suite), suite.parent / "out")["code of"]
 
 
 def test_rates_at_the_end_of_what_was_tried_are_marked(suite):

@@ -28,6 +28,7 @@ from umanet.benchmark.scores import (
 from umanet.benchmark.suite import Data, Suite
 from umanet.data.files import replace_file
 from umanet.data.result_files import to_csv
+from umanet.errors import counted
 from umanet.evaluation.protocol import METRICS
 from umanet.fusion import FUSIONS
 from umanet.metrics.interval import PairedDifference
@@ -83,7 +84,6 @@ def write_results(suite: Suite, results: Results, output: Path, command: str, ma
 
 def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = ()) -> str:
     """The page in Markdown."""
-    rows = len(plan_rows(suite, Path()))
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
     if rates:
@@ -94,7 +94,7 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
     lines += [
         f"Command: `{command}`; umanet {version('umanet')}.",
         f"Code {code_digest()[:12]}, methods {_methods_digest(suite)}.",
-        f"{len(results)} of {rows} rows have a result.",
+        f"{progress_of(suite, results)}.",
         *([f"Made on {'; '.join(made_on)}."] if made_on else []),
         "",
         f"Seeds {', '.join(map(str, suite.seeds))}; budget of every network: `{json.dumps(suite.config)}`.",
@@ -111,6 +111,25 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
     lines += _rank_section(suite, results)
     lines += _left_out(suite, results)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def progress_of(suite: Suite, results: Results) -> str:
+    """How many rows are done, and what became of the others: ``2 rows of 12 done, 1 failed, 9 not done yet``."""
+    status = Counter(result["status"] for _, result in results)
+    lacking = len(_pending(suite, results))
+    others = [f"{number} {what}" for what, number in status.items() if what != "done"]
+    others += [f"{lacking} not done yet"] if lacking else []
+    return ", ".join([f"{counted(status['done'], 'row')} of {len(results) + lacking} done", *others])
+
+
+def _pending(suite: Suite, results: Results) -> list[Row]:
+    """The rows that have no result yet, whatever their learning rates will be."""
+    there = {_place(row) for row, _ in results}
+    return [row for row in plan_rows(suite, Path()) if _place(row) not in there]
+
+
+def _place(row: Row) -> tuple[str, str, str, int, int]:
+    return row.data, row.scenario, row.contestant, row.seed, row.fold
 
 
 def _methods_digest(suite: Suite) -> str:
@@ -229,6 +248,7 @@ def _rank_section(suite: Suite, results: Results) -> list[str]:
 
 def _left_out(suite: Suite, results: Results) -> list[str]:
     missing = [(row, result) for row, result in results if result["status"] != "done"]
+    missing += [(row, {"status": "not done yet", "why": ""}) for row in _pending(suite, results)]
     if not missing:
         return []
     why: dict[tuple[str, str, str], list[str]] = defaultdict(list)

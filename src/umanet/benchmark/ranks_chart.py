@@ -35,7 +35,7 @@ def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
         colour = OWN if name.startswith("uma-net") else OTHER
         axes.plot(own, row + rng.uniform(-JITTER, JITTER, len(own)), "o", color=colour, alpha=0.5, markersize=4)
         axes.plot([own.mean()] * 2, [row - BAR, row + BAR], color=colour, linewidth=3)
-        axes.text(own.mean(), row - BAR - 0.03, f"{own.mean():.1f}", ha="center", va="bottom", fontsize=7, color=colour)
+        axes.text(own.mean(), row - BAR - 0.03, f"{own.mean():.2f}", ha="center", va="bottom", fontsize=7, color=colour)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.8)
     axes.locator_params(axis="x", integer=True)

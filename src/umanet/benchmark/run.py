@@ -8,26 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from umanet.benchmark.digest import code_digest, method_digest
+from umanet.benchmark.inputs import require_inputs
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
 from umanet.benchmark.processor import processor
 from umanet.benchmark.row import RESULT, ROW, Row
+from umanet.benchmark.state import DATA, LOCK, MADE_ON, ROWS, STATE, read_json, require_a_benchmark, require_same
 from umanet.benchmark.suite import Suite
 from umanet.data.files import replace_file, what_to_do
 from umanet.errors import ConfigError, OutputError, counted
-from umanet.method_options import EnsembleOptions
 
-DATA, ROWS, STATE, LOCK = "data", "rows", "suite.json", ".lock"
-LIBRARIES = ("lightning", "monai", "numpy", "torch")
-"""What all results depend on, beside the code of the package."""
-MADE_ON, UNKNOWN = "made on", "a machine that was not written down"
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
@@ -56,16 +51,27 @@ def run_suite(
             a path is not there.
         OutputError: The output cannot be written to.
     """
+    require_a_benchmark(output)
     with _alone(output):
+        for data in (output / DATA).glob("*"):
+            _remove_unfinished(data, "*", "dataset.json")
         state = require_same(suite, output)
+        require_inputs(suite, root)
         here = f"{processor()}, {counted(processes, 'row')} at a time"
         state[MADE_ON] = list(dict.fromkeys([*state[MADE_ON], here]))
         replace_file(output / STATE, _json(state))
-        for data in (output / DATA).glob("*"):
-            _remove_unfinished(data, "*", "dataset.json")
         prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
-        given = output, suite, processes, progress
-        tried = _do(search_rows(suite, output), *given, retry=retry)
+        searched = search_rows(suite, output)
+        total = len(plan_rows(suite, output)) + len(searched) - len({_whose(row) for row in searched})
+        done: set[str] = set()
+
+        def report(row: Row, status: str) -> None:
+            done.add(row.key)
+            if progress:
+                progress(len(done), total, f"{row.key} {status}")
+
+        given = output, suite, processes, report
+        tried = _do(searched, *given, retry=retry)
         rows, untuned = _at_best_rates(suite, output, tried)
         return [*_with_lost_rates(_do(rows, *given, retry=retry), tried), *untuned]
 
@@ -136,73 +142,13 @@ def _present(rows: Sequence[Row], output: Path) -> Results:
     for row in rows:
         _require_same_row(row, output / ROWS / row.key)
     paths = ((row, output / ROWS / row.key / RESULT) for row in rows)
-    return [(row, json.loads(path.read_text(encoding="utf-8"))) for row, path in paths if path.exists()]
-
-
-def made_on(output: Path) -> list[str]:
-    """The machines that a benchmark's rows were made on."""
-    return json.loads((output / STATE).read_text(encoding="utf-8")).get(MADE_ON, [UNKNOWN])
-
-
-def require_same(suite: Suite, output: Path) -> dict[str, Any]:
-    """Refuse results of another suite or other code; returns what is to be written down of both.
-
-    A suite may grow: further seeds, methods, variants, scenarios, metrics, data, learning rates and time change no row
-    that is done. What was written down binds as far as something was made of it.
-
-    Raises:
-        ConfigError: As said.
-    """
-    path = output / STATE
-    parts = {
-        "code of": {name: method_digest(name) for name in sorted(suite.taught)},
-        "version of": {name: version(name) for name in LIBRARIES},
-        "data": {one.name: one.model_dump(mode="json", exclude={"scenarios", "metrics"}) for one in suite.data},
-    }
-    state = {"code": code_digest(), "name": suite.name, "config": dict(suite.config), **parts, MADE_ON: []}
-    state = json.loads(_json(state))
-    made = {folder.name for part in (DATA, ROWS) for folder in (output / part).glob("*")}
-    if not path.exists() and any((output / ROWS).glob("*")):
-        raise ConfigError(
-            f"Rows without their {STATE} found in {output}: nothing says which code made them. Choose another "
-            f"--output, or put {STATE} back."
-        )
-    if not made or not path.exists():
-        return state
-    before = json.loads(path.read_text(encoding="utf-8"))
-    bound = {"code of": _taught_in(output), "version of": {*LIBRARIES}, "data": made}
-    other = [f"another {key}" for key in ("code", "name", "config") if before.get(key) != state[key]]
-    for key, names in bound.items():
-        known = before.get(key, {})
-        other += [
-            f"{'another' if name in known else 'an unknown'} {key} {name}"
-            for name, value in state[key].items()
-            if name in names and known.get(name) != value
-        ]
-        state[key] = {name: value for name, value in known.items() if name in names} | state[key]
-    if other:
-        raise ConfigError(
-            f"Results with {other[0]} found in {output}, the same expected: results of two are never mixed. Choose "
-            "another --output, or go back to what made them."
-        )
-    return state | {MADE_ON: made_on(output)}
-
-
-def _taught_in(output: Path) -> set[str]:
-    """The methods of its rows. Of others nothing was made: who removes the rows of a method may do them again."""
-    names: set[str] = set()
-    for path in (output / ROWS).rglob(ROW):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        names |= {row["method"], row.get("consensus_of") or row["method"]}
-        if row["method"] == "ensemble":
-            names.add(EnsembleOptions.model_validate(row["config"].get("ensemble", {})).of)
-    return names
+    return [(row, read_json(path)) for row, path in paths if path.exists()]
 
 
 def _require_same_row(row: Row, folder: Path) -> None:
     """Refuse the result of a row that was another one: a variant or data set with other settings then."""
     if (folder / ROW).exists():
-        before = json.loads((folder / ROW).read_text(encoding="utf-8"))
+        before = read_json(folder / ROW)
         now = json.loads(json.dumps(asdict(row)))
         other = next((key for key in now if key != "dataset" and before.get(key) != now[key]), None)
         if other is not None:
@@ -213,7 +159,7 @@ def _require_same_row(row: Row, folder: Path) -> None:
 
 
 def _do(
-    rows: Sequence[Row], output: Path, suite: Suite, number: int, progress: Progress | None, *, retry: bool
+    rows: Sequence[Row], output: Path, suite: Suite, number: int, report: Callable[[Row, str], None], *, retry: bool
 ) -> Results:
     for row in rows:
         _require_same_row(row, output / ROWS / row.key)
@@ -222,11 +168,10 @@ def _do(
     given = processes, 60 * suite.minutes
     try:
         waiting = {pool.submit(_result, row, output / ROWS / row.key, *given, retry=retry): row for row in rows}
-        for done, future in enumerate(as_completed(waiting), start=1):
+        for future in as_completed(waiting):
             row = waiting[future]
             found[row.key] = future.result()
-            if progress:
-                progress(done, len(rows), f"{row.key} {found[row.key]['status']}")
+            report(row, found[row.key]["status"])
     finally:  # Ctrl-C above all: nothing more begins, and what runs is stopped without a result
         pool.shutdown(wait=False, cancel_futures=True)
         processes.stop()
@@ -236,7 +181,7 @@ def _do(
 def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, retry: bool) -> dict[str, Any]:
     result = folder / RESULT
     if result.exists():
-        before = json.loads(result.read_text(encoding="utf-8"))
+        before = read_json(result)
         if not (retry and before["status"] in LOST):
             return before
         result.unlink()
@@ -252,7 +197,7 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
         killed = "killed, perhaps for want of memory" if exit_code < 0 else "it ended without a result"
         said = f"{folder / 'log.txt'} has what it said. Mend that, or lower --processes, then --retry."
         return _note(result, "failed", f"Exit code {exit_code}: {killed}; {said}")
-    return json.loads(result.read_text(encoding="utf-8"))
+    return read_json(result)
 
 
 def _remove_unbegun_runs(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from umanet.config import build_config, merge
 from umanet.errors import ConfigError, did_you_mean
-from umanet.evaluation.protocol import METRICS, PROTOCOLS
+from umanet.evaluation.protocol import DISTRIBUTION, METRICS, PROTOCOLS
 from umanet.method_options import EnsembleOptions, MethodName, Options
 from umanet.simulation.scenarios import find_scenario
 
@@ -50,7 +50,7 @@ class Data(Options):
     """Of a ``dataset``: so many splits by patient, each tested once; 0: its own splits."""
     against: Literal["truth", "annotations"] = "truth"
     """What test cases are scored against."""
-    metrics: tuple[str, ...] = ("dice",)
+    metrics: tuple[str, ...] = Field(default=("dice",), min_length=1)
     """The first one decides."""
     config: Mapping[str, Any] = Field(default_factory=dict)
     """Over that of the suite: the patch, say."""
@@ -70,8 +70,22 @@ class Data(Options):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         _known("metric", self.metrics, METRICS)
+        _once("metric", self.metrics)
         # As rows are evaluated: otherwise every row would be trained in vain.
-        _known(f"metric against {self.against}", self.metrics, PROTOCOLS["default"].metrics_against(self.against))
+        known = PROTOCOLS["default"].metrics_against(self.against)
+        for metric in set(self.metrics) - set(known):
+            other = "annotations" if self.against == "truth" else "truth"
+            if metric in PROTOCOLS["default"].metrics_against(other):
+                raise ValueError(
+                    f"metric {metric!r} found, which is against {other}, where cases are scored against "
+                    f'{self.against}: {", ".join(known)} are. Set against = "{other}", or take another'
+                )
+        _known(f"metric against {self.against}", self.metrics, known)
+        if self.metrics[0] in DISTRIBUTION:
+            raise ValueError(
+                f"{self.metrics[0]!r} found as the first metric, which decides; one of all methods expected, as not "
+                "all draw samples"
+            )
         return self
 
 
@@ -137,12 +151,13 @@ def read_suite(path: Path) -> Suite:
     Raises:
         ConfigError: Unreadable, an unknown key, method, scenario or metric, or a configuration that is none.
     """
+    values = _values(path)
     try:
-        suite = Suite.model_validate(_values(path))
+        suite = Suite.model_validate(values)
     except ValidationError as error:
         # Of a tuple whose entries are wrong it is said, too, that it is short.
-        found = [problem for problem in error.errors() if problem["type"] != "too_short"] or error.errors()
-        raise ConfigError(" ".join(_explain(problem, path) for problem in found)) from None
+        found = [problem for problem in error.errors() if problem["type"] != "too_short"] or error.errors()[:1]
+        raise ConfigError(" ".join(_explain(problem, path, values) for problem in found)) from None
     for contestant in suite.contestants:
         for data in suite.data:
             of_data = merge(suite.config, data.config)
@@ -190,12 +205,24 @@ def _known(kind: str, names: tuple[str, ...], known: Any) -> None:
             raise ValueError(f"{kind} {name!r} found, one of {', '.join(known)} expected.{did_you_mean(name, known)}")
 
 
-def _explain(problem: Any, path: Path) -> str:
-    where = ".".join(map(str, problem["loc"]))
-    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+def _explain(problem: Any, path: Path, values: Mapping[str, Any]) -> str:
+    part, *place = problem["loc"] or ("",)
+    model = {"data": Data, "variants": Variant}.get(part, Suite)
+    if model is not Suite and place:  # by its name, not its number
+        name = values[part][place[0]].get("name", place[0])
+        part, *place = f"{part.removesuffix('s')} {name!r}", *place[1:]
+    where = " of ".join(map(str, (*reversed([one for one in place if not isinstance(one, int)]), part)))
+    said, found = problem["msg"].removeprefix("Value error, ").rstrip("."), problem["input"]
     if problem["type"] == "extra_forbidden":
-        said = "Unknown key. Known are those of docs/how-to/benchmark.md"
+        known = [*model.model_fields, *(["extends"] if model is Suite else [])]
+        said = f"unknown key, one of {', '.join(known)} expected.{did_you_mean(str(problem['loc'][-1]), known)}"
     elif problem["type"] == "literal_error":
-        found, known = str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"])
-        said = f"{found!r} found, one of {', '.join(known)} expected.{did_you_mean(found, known)}".rstrip(".")
-    return f"{f'{where} in ' if where else ''}{path}: {said}{'' if said.endswith('?') else '.'} Mend the file."
+        known = re.findall("'([^']*)'", problem["ctx"]["expected"])
+        said = f"{found!r} found, one of {', '.join(known)} expected.{did_you_mean(str(found), known)}"
+    elif problem["type"] == "missing":
+        said = "not found, expected"
+    elif problem["type"] == "too_short":
+        said = "nothing found, at least one expected"
+    elif problem["type"] != "value_error":
+        said = f"{found!r} found: {said[:1].lower()}{said[1:]}"
+    return f"{f'{where} in ' if where else ''}{path}: {said}{'' if said.endswith(('?', '.')) else '.'} Mend the file."

@@ -1,4 +1,3 @@
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +5,10 @@ from typing import Annotated
 import tyro
 
 from umanet.cli.terminal import command, progress, say
-from umanet.errors import ConfigError, counted
+from umanet.errors import ConfigError, UmanetError
+
+SHOWN = 3
+"""Rows without a result whose reason is said; the page has all."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Benchmark:
     """Write the page of the rows that are done, and do none."""
 
     def run(self) -> None:
-        from umanet.benchmark.page import write_results
-        from umanet.benchmark.run import done_rows, made_on, run_suite
+        from umanet.benchmark.page import progress_of, write_results
+        from umanet.benchmark.run import LOST, done_rows, run_suite
+        from umanet.benchmark.state import made_on
         from umanet.benchmark.suite import read_suite
 
         if self.processes < 1:
@@ -45,6 +48,10 @@ class Benchmark:
         rooted = [] if self.root is None else ["--root", self.root]
         made_by = command("benchmark", self.suite, "-o", self.output, *rooted)
         page = write_results(suite, results, self.output, made_by, made_on(self.output))
-        status = Counter(result["status"] for _, result in results)
-        others = "".join(f", {number} {why}" for why, number in status.items() if why != "done")
-        say(f"{counted(status['done'], 'row')} of {len(results)} done{others}: {page}, {self.output / 'results.csv'}.")
+        none = not any(result["status"] == "done" for _, result in results)
+        lost = [(row, result["why"]) for row, result in results if result["status"] in LOST or none]
+        for row, why in lost[:SHOWN]:
+            say(f"{row.key}: {why.splitlines()[0] if why else 'no reason'}")
+        say(f"{progress_of(suite, results)}: {page}, {self.output / 'results.csv'}.")
+        if results and none:
+            raise UmanetError(f"No row has a result. {page} has why.")
