@@ -262,6 +262,10 @@ def test_differences_are_to_the_best_fusion_and_ranks_without_the_truth(suite):
     assert (
         next(line for line in shown.splitlines() if line.startswith("| uma-net |")).split("|")[3].startswith(" 10.00")
     )
+    assert "Without a result" in shown and "not done yet" not in shown
+    part = page(read, [(row, one) for row, one in results if row.seed == 0], "umanet benchmark")
+    assert "5 rows of 12 done, 1 not applicable, 6 not done yet." in part
+    assert "| uma-net | not done yet | discs: 1 row |  |" in part
     found = ranks(read, results)
     assert found["uma-net"] == [(1, 4), (1, 4)] and found["mean"] == found["uma-net, no QAM"] == [(2.5, 4)] * 2
     assert found["majority"] == [(4, 4)] * 2 and "truth" not in found

@@ -248,8 +248,8 @@ def _rank_section(suite: Suite, results: Results) -> list[str]:
 
 def _left_out(suite: Suite, results: Results) -> list[str]:
     missing = [(row, result) for row, result in results if result["status"] != "done"]
-    missing += [(row, {"status": "not done yet", "why": ""}) for row in _pending(suite, results)]
-    if not missing:
+    pending = Counter((row.contestant, row.data) for row in _pending(suite, results))
+    if not missing and not pending:
         return []
     why: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row, result in missing:
@@ -258,6 +258,9 @@ def _left_out(suite: Suite, results: Results) -> list[str]:
         said = (result["why"].splitlines() or [""])[0].replace("|", "\\|")
         why[row.contestant, result["status"], said].append(where)
     rows = [[name, status, ", ".join(dict.fromkeys(where)), reason] for (name, status, reason), where in why.items()]
+    rows += [
+        [name, "not done yet", f"{data}: {counted(number, 'row')}", ""] for (name, data), number in pending.items()
+    ]
     return ["## Without a result", "", *_table(["method", "status", "where", "why"], rows), ""]
 
 
