@@ -588,7 +588,8 @@ def test_a_file_that_is_damaged_is_named(suite, capsys, monkeypatch, name):
     damaged.write_text("{")
     for words in ((), ("--page-only",)):
         assert benchmark(suite, *words) == 2
-        assert re.fullmatch(rf"umanet: {damaged} is damaged .*\n", capsys.readouterr().err)
+        *_, said = capsys.readouterr().err.splitlines()  # after how far it is, if that takes long
+        assert said.startswith(f"umanet: {damaged} is damaged ")
 
 
 def test_rates_are_not_searched_without_validation_cases(suite, capsys):
