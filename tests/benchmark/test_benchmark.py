@@ -539,6 +539,7 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
         ("[1e-3, 1e-2]", "[0.0]", r"learning_rates in .*: 0.0 found: input should be greater than 0"),
         ('"uma-net, no QAM"', '"../../up"', r"name of variant '../../up' in .*: '../../up' found: string should match"),
         ('name = "discs"', 'name = "d/../up"', r"name of data 'd/../up' in .*: 'd/../up' found: string should match"),
+        ('name = "uma-net, no QAM"', "", r"name of variant 0 in .*: not found, expected"),
         ("minutes = 5", 'baseline = "best"', r"baseline 'best' found, one of truth, .* expected"),
         (
             'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hard", "hard"]',
@@ -556,6 +557,12 @@ def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
     assert (
         re.search(message, error) and error.count("\n") == 1 and error.count("Mend the file") <= 1 and "?." not in error
     )
+
+
+def test_a_suite_whose_data_are_no_tables_is_one_line(tmp_path, capsys):
+    (tmp_path / "suite.toml").write_text('name = "Small"\nmethods = ["mean"]\ndata = ["discs"]\n')
+    assert benchmark(tmp_path / "suite.toml") == 2
+    assert re.fullmatch(r"umanet: data 0 in .*: 'discs' found: input should be .*\n", capsys.readouterr().err)
 
 
 def test_an_output_that_is_no_folder_is_one_line(suite, capsys):

@@ -209,8 +209,9 @@ def _explain(problem: Any, path: Path, values: Mapping[str, Any]) -> str:
     part, *place = problem["loc"] or ("",)
     model = {"data": Data, "variants": Variant}.get(part, Suite)
     if model is not Suite and place:  # by its name, not its number
-        name = values[part][place[0]].get("name", place[0])
-        part, *place = f"{part.removesuffix('s')} {name!r}", *place[1:]
+        number, *place = place
+        one = values[part][number]
+        part = f"{part.removesuffix('s')} {one.get('name', number) if isinstance(one, Mapping) else number!r}"
     where = " of ".join(map(str, (*reversed([one for one in place if not isinstance(one, int)]), part)))
     said, found = problem["msg"].removeprefix("Value error, ").rstrip("."), problem["input"]
     if problem["type"] == "extra_forbidden":
