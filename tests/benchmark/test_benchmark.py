@@ -26,6 +26,7 @@ from umanet.benchmark.family_chart import draw_family, families
 from umanet.benchmark.page import page
 from umanet.benchmark.plan import fold_of, plan_rows, search_rows
 from umanet.benchmark.process import Processes
+from umanet.benchmark.ranks_chart import labels
 from umanet.benchmark.row import RESULT, Row, do_and_write
 from umanet.benchmark.scores import Scores, ranks
 from umanet.benchmark.state import STATE
@@ -422,6 +423,10 @@ def test_scenarios_with_numbers_are_drawn_as_lines(tmp_path):
     draw_family("annotators", found["annotators"], "dice", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (900, 600)
+
+
+def test_the_plot_of_ranks_marks_who_has_fewer():
+    assert labels({"uma-net": [1.0, 2.0], "pionono": [2.0]}) == {"uma-net": "uma-net", "pionono": "pionono (1 of 2)"}
 
 
 def test_results_of_other_code_or_another_budget_are_never_mixed(suite, monkeypatch):

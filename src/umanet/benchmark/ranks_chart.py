@@ -17,10 +17,14 @@ BAR = 0.25
 """Half the height of the bar, of that of a row."""
 
 
+def labels(ranks: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """The methods; who has fewer ranks than others is marked, as means are then not over the same comparisons."""
+    most = max(map(len, ranks.values()))
+    return {name: name if len(own) == most else f"{name} ({len(own)} of {most})" for name, own in ranks.items()}
+
+
 def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
     """A dot per comparison and a bar at the mean, best method on top; those whose names begin with uma-net stand out.
-
-    Of who has fewer ranks than others it is said: means are then not over the same comparisons.
 
     Args:
         ranks: Per method its rank in every comparison, 1 the best.
@@ -38,9 +42,8 @@ def draw_ranks(ranks: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.plot(own, row + rng.uniform(-JITTER, JITTER, len(own)), "o", color=colour, alpha=0.5, markersize=4)
         axes.plot([own.mean()] * 2, [row - BAR, row + BAR], color=colour, linewidth=3)
         axes.text(own.mean(), row - BAR - 0.03, f"{own.mean():.2f}", ha="center", va="bottom", fontsize=7, color=colour)
-    most = max(map(len, ranks.values()))
-    fewer = {name: f" ({len(own)} of {most})" for name, own in ranks.items() if len(own) < most}
-    axes.set_yticks(range(len(names)), [name + fewer.get(name, "") for name in names])
+    shown = labels(ranks)
+    axes.set_yticks(range(len(names)), [shown[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.8)
     axes.locator_params(axis="x", integer=True)
     figure.supxlabel("rank (1 is best; a dot per data, scenario, seed and fold; bar: mean)", fontsize="medium")
