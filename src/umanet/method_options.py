@@ -102,7 +102,7 @@ class TruncatedGceOptions(Options):
     """Truncated generalised cross-entropy."""
 
     q: float = Field(default=0.5, gt=0, le=1)
-    """Towards 0 it is cross-entropy, at 1 the mean absolute error."""
+    """Towards 0 it is cross-entropy, at 1 the mean absolute error (0.1 in seg_tgce)."""
 
 
 class LatentOptions(Options):

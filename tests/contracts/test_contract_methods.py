@@ -279,3 +279,31 @@ def trained(task, name, dims):
         torch.stack(list(losses(method, batch).values())).sum().backward()
         optimiser.step()
     return method, batch
+
+
+@methods
+def test_methods_are_final(name):
+    assert vars(METHODS[name]).get("__final__")
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "ensemble"])
+@dimensions
+def test_an_ensemble_may_be_of_any_method(name, dims):
+    task = make_task(dims, classes=3)
+    config = tiny_config("ensemble")
+    config = config.model_copy(update={"ensemble": config.ensemble.model_copy(update={"of": name})})
+    method = make_method(task, config)
+    batch = make_batch(task, SHAPES[dims])
+    torch.stack(list(losses(method, batch).values())).sum().backward()
+    for member in method.members:
+        assert all(value.grad.isfinite().all() for value in member.primary.parameters())
+        assert any(value.grad.any() for value in member.primary.parameters())
+    with torch.no_grad():
+        found = method.eval().predict(batch.image)
+        each = torch.stack([member.predict(batch.image).probabilities for member in method.members], 1)
+    assert not torch.equal(each[:, 0], each[:, 1])
+    assert_same(found.samples, each)
+    assert_same(found.probabilities, each.mean(1))
+    if name in NEEDS_IDENTITY:
+        with pytest.raises(TaskError, match="Anonymous annotators found"):
+            make_method(make_task(dims, identified=False), config)

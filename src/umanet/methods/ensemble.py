@@ -5,7 +5,8 @@ Reference:
     NeurIPS 2017, DOI 10.48550/arXiv.1612.01474.
 
 Changed: the members see the same batches and are trained together, so that an ensemble is one run like any other; hence
-their sum of gradients is clipped, not each one's. Without adversarial examples, an option of the paper.
+their sum of gradients is clipped, not each one's. Without adversarial examples, an option of the paper. An ensemble
+only predicts: one of UMA-Net neither grades annotations nor writes their reliability down.
 """
 
 from typing import final

@@ -8,7 +8,10 @@ Reference:
 Changed: belief is embedded in the decoder's features by scale and shift, where the paper uses a recurrent layer at the
 bottleneck, and the attention multiplies features with one plus the spread of the redrawn annotations: so that all
 methods have one backbone, and in 3D too. In training beliefs are random for every image, among those who annotated it
-(the paper's data have all annotations of all images); for predictions all are believed alike.
+(the paper's data have all annotations of all images); for predictions all are believed alike. The released code
+learns in each step with one annotator, with random and with equal beliefs, trains redrawing and attention by optimisers
+of their own without gradient to the features, and has a term of reconstruction. All that is left out; the equal beliefs
+that ours predicts with are only the mean of those that it is taught with.
 """
 
 from typing import final

@@ -6,7 +6,8 @@ Reference:
 
 Changed: preferences and errors are layers on the features of one backbone, in place of blocks of their own, as the
 backbone is that of all methods; the meta segmentation learns the mean of the annotations that there are, since not all
-annotate every image; one draw of the errors a step, which is an unbiased estimate and as quick as other methods.
+annotate every image; one draw of the errors a step, as quick as other methods; errors have one deviation for all
+classes (released: per class), and no attention by the entropy of the meta segmentation.
 """
 
 from typing import final

@@ -7,10 +7,11 @@ Reference:
 
 Changed: both stages are trained at once, so that the budget is that of the other methods; the attention sees features
 and latent space without gradient, as the paper freezes them, while the predictor that both stages share learns from
-both. The posterior sees one annotation at a time, the released one all at once. An annotator's query is linear in the
-mean features, the released one convolutional, and its attention is over 8 samples of the prior in training and as many
-as are asked for (16) in prediction, released: 100. The bound is on the highest and the lowest probability among
-samples, by cross-entropy. What is predicted is the mean over annotators.
+both. Every step learns from all annotations, the released first stage from one at random. The posterior sees one
+annotation at a time, the released one all at once. An annotator's query is linear in the mean features, the released
+one convolutional, and its attention is over 8 samples of the prior in training and as many as are asked for (16) in
+prediction, released: 100. The bound is on the highest and the lowest probability among samples, by cross-entropy. What
+is predicted is the mean over annotators.
 """
 
 from typing import final

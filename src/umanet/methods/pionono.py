@@ -7,7 +7,8 @@ Reference:
 
 Changed: dimensions are independent (the paper learns a covariance), so that no matrix has to stay positive definite;
 every step learns from all annotations, where the paper draws one: all methods see as many. As there, a gold annotator
-who draws the majority vote is learned too, and predicted.
+who draws the majority vote is learned too, and predicted: at the mean of its distribution, in the released code as a
+mean over samples. One sample a step (5 there), and no L2 term on the networks that see it.
 """
 
 from typing import final

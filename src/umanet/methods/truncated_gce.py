@@ -7,11 +7,12 @@ Reference:
     Triana-Martinez et al.: "Chained Deep Learning Using Generalized Cross-Entropy for Multiple Annotators
     Classification", Sensors 23(7), 2023, DOI 10.3390/s23073518, has the reliability per annotator; Zhang, Sabuncu:
     "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", NeurIPS 2018,
-    DOI 10.48550/arXiv.1805.07836, the loss. The package seg_tgce (2025) has both for segmentation; nothing of its code
-    was used.
+    DOI 10.48550/arXiv.1805.07836, the loss. The package seg_tgce (2025) has both for segmentation, and we know of no
+    paper about that; nothing of its code was used.
 
-Changed: trust is seen by the features of the one backbone that all methods have, in place of a network of its own; it
-starts high, as nothing is learned where it is low; no Dice term, because it has no truncated form.
+Changed against seg_tgce: q is 0.5 (0.1 there); the loss of a voxel is that of the class drawn, which is
+its mean over classes there, so that the constant counts K times as much; trust starts high, as nothing is
+learned where it is low. As there, trust is one layer on the features that the predictor sees, without a Dice term.
 """
 
 from typing import final
