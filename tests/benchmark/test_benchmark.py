@@ -89,7 +89,9 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
     )
     suite.write_text(text.replace("[1e-3, 1e-2]", "[1e-2]"))
     assert benchmark(suite, "--processes", 2) == 0
-    assert "3 rows of 4 done, 1 not applicable: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 rows of 4 done, 1 not applicable: " in said
+    assert "pionono is not applicable to discs: Anonymous annotators found" in said
     rows = {row["method"]: row for row in rows_of(suite)}
     assert [rows[name]["status"] for name in ("majority", "uma-net, no QAM", "pionono")] == [
         "done", "done", "not applicable",
@@ -216,10 +218,10 @@ def test_ctrl_c_stops_the_rows_leaves_no_result_and_the_suite_goes_on(suite, cap
         while not (row / "run").exists() and process.poll() is None:
             time.sleep(0.05)
         assert benchmark(suite) == 2  # never two at a time
-        assert f"A benchmark that is running found in {suite.parent / 'out'}" in capsys.readouterr().err
+        assert f"Another benchmark, still running, found in {suite.parent / 'out'}" in capsys.readouterr().err
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 2 and "Interrupted" in said
+    assert process.returncode == 2 and "The same command goes on" in said and "Interrupted" in said
     assert not (row / RESULT).exists()
     assert benchmark(suite) == 0
     resumed = rows_of(suite)
@@ -292,6 +294,19 @@ def rows_with(read, output, score: dict[str, float], *, without: tuple[str, int]
 
 def cells(shown: str, name: str) -> list[str]:
     return next(line for line in shown.splitlines() if line.startswith(f"| {name}")).split(" | ")
+
+
+def test_the_page_explains_what_is_in_it_and_nothing_else(suite):
+    read = read_suite(suite)
+    shown = page(read, [], "command")
+    assert "Gap: " in shown and "Calibration (ECE, Brier score)" in shown and "So few seeds" in shown
+    assert "An ensemble" not in shown and "Co-teaching" not in shown and "A consensus first" not in shown
+    other = read.model_copy(update={"methods": ("ensemble", "co-teaching"), "seeds": (0,)})
+    alone = other.model_copy(update={"data": (read.data[0].model_copy(update={"metrics": ("dice",)}),)})
+    shown = page(alone, [], "command")
+    assert "Gap: " not in shown and "Calibration" not in shown and "So few seeds" not in shown
+    assert "An ensemble trains several" in shown and "Co-teaching trains two" in shown
+    assert max(map(len, shown.splitlines()[8:])) <= 120
 
 
 def test_a_suite_may_name_whom_others_are_compared_with(suite):
@@ -551,6 +566,14 @@ def test_folds_test_every_patient_once_and_never_part_one(tmp_path):
             "scenario 'hard' found twice",
         ),
         ('"dataset.json"', '"nowhere.json"', r"Nothing found at .*nowhere.json, the data of 'discs' expected"),
+        ('"discs"', '"discs"\ncases = {train = 3}', r"data 'discs': cases found, which is of images with simulated"),
+        ('"discs"', '"discs"\nsplit_seed = 0', r"data 'discs': split_seed found, which is of images with simulated"),
+        (
+            'dataset = "dataset.json"', 'images = "i"\ntruth = "t"\nscenarios = ["hard"]\ncases = {valid = 3}',
+            r"split 'valid' found, one of train, validation, test expected\.",
+        ),
+        ('metrics = ["dice", "ece_truth"]', 'against = "annotations"', r"metric 'dice', the default, found, which is"),
+        ('dataset = "dataset.json"', 'scenarios = "hard"', r"scenarios of .*: 'hard' found: input should be a list"),
     ],
 )  # fmt: skip
 def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
@@ -558,6 +581,7 @@ def test_a_bad_suite_is_one_line(suite, capsys, old, new, message):
     assert old in text
     suite.write_text(text.replace(old, new))
     assert benchmark(suite) == 2
+    assert not (suite.parent / "out").exists()
     error = capsys.readouterr().err
     assert (
         re.search(message, error) and error.count("\n") == 1 and error.count("Mend the file") <= 1 and "?." not in error

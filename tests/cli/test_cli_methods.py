@@ -45,3 +45,4 @@ def test_the_table_has_a_row_per_method_and_the_references_below(capsys):
     shown = capsys.readouterr().out
     assert all(f" {name} " in shown for name in METHODS)
     assert "confusion-matrix: Zhang et al." in shown
+    assert "needs identity: refuses anonymous" in shown and "by default the one with the most cases" in shown

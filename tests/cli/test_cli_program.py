@@ -39,7 +39,7 @@ def test_what_a_user_can_mend_is_one_line(failing, capsys):
 
 def test_ctrl_c_is_one_line(failing, capsys):
     assert failing(KeyboardInterrupt()) == 2
-    assert capsys.readouterr().err == "umanet: Interrupted. Nothing half-written was left.\n"
+    assert capsys.readouterr().err == "umanet: Interrupted. No result is half-written.\n"
 
 
 @pytest.mark.parametrize(

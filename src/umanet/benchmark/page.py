@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,13 @@ from umanet.evaluation.protocol import METRICS
 from umanet.fusion import FUSIONS
 from umanet.metrics.interval import PairedDifference
 
-ABOUT = """
-Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as published or
-as their files say; all are our own implementations. An ensemble trains several networks, co-teaching two, and a
-consensus first the network that makes it, at the same rate.
-
-Means over test cases, seeds and folds, with 95 % intervals over {over}. Difference: to {baseline}, paired by case, in
-points (hundredths); p of Wilcoxon's test over patients, given these runs, after Holm: where it is small although the
-interval holds 0, other seeds may turn the difference. Gap: the share of the way from the fused baseline with the best
-mean to training on the truth, where that is the better for certain, and between the best variants of both (another
-loss, say). Training time: median of the rows that were not interrupted. Memory: the most that any of their processes
-had, what it imports included, and of a GPU if there is one. Calibration (ECE, Brier score) is measured near any
-annotation (or the truth) and near what the method draws itself, so over other voxels for each: who draws too much is
-measured where it is easily right, too.
-""".strip()
+SEVERAL = {
+    "ensemble": "An ensemble trains several networks.", "co-teaching": "Co-teaching trains two networks.",
+}  # fmt: skip
+"""Methods whose steps are not those of one network."""
+WIDTH = 120
+FEW = 5
+"""Seeds, below which an interval is mostly Student's t."""
 RANKS = "ranks.png"
 GRADES = ("consensus_dice", "uncertainty_auroc", "quality_auroc", "quality_average_precision", "quality_spearman",
           "annotations", "poor_annotations")  # fmt: skip
@@ -89,8 +83,6 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
     if rates:
         others = " (other folds test these)" if any(data.folds for data in suite.data) else ""
         rates = f"of {rates} the best on the validation cases of the first scenario, seed and fold{others}"
-    over = "seeds (by Student's t) and patients" if len(suite.seeds) > 1 else "patients, given this seed"
-    baseline = suite.baseline or "the fused baseline with the best mean"
     lines += [
         f"Command: `{command}`; umanet {version('umanet')}.",
         f"Code {code_digest()[:12]}, methods {_methods_digest(suite)}.",
@@ -99,7 +91,7 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
         "",
         f"Seeds {', '.join(map(str, suite.seeds))}; budget of every network: `{json.dumps(suite.config)}`.",
         f"Learning rate of every method: {rates or 'as configured'}.",
-        *ABOUT.format(over=over, baseline=baseline).splitlines(),
+        *_about(suite),
         "",
     ]
     for place in _places(results):
@@ -111,6 +103,45 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
     lines += _rank_section(suite, results)
     lines += _left_out(suite, results)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _about(suite: Suite) -> list[str]:
+    """How to read the tables, of what is in them."""
+    metrics, methods = (
+        {metric for data in suite.data for metric in data.metrics},
+        {one.method for one in suite.contestants},
+    )
+    over = "seeds (by Student's t) and patients" if len(suite.seeds) > 1 else "patients, given this seed"
+    baseline = suite.baseline or "the fused baseline with the best mean"
+    trained = [
+        "Nothing else was searched: UMA-Net's options are what its development arrived at, those of the others as "
+        "published or as their files say; all are our own implementations.",
+        *(said for method, said in SEVERAL.items() if method in methods),
+    ]
+    if any(one.consensus_of for one in suite.contestants):
+        trained.append("A consensus first trains the network that makes it, at the same rate.")
+    read = [f"Means over test cases, seeds and folds, with 95 % intervals over {over}."]
+    if 1 < len(suite.seeds) < FEW:
+        read.append("So few seeds make them wide; they may leave the range of the metric.")
+    read.append(
+        f"Difference: to {baseline}, paired by case, in points (hundredths); p of Wilcoxon's test over patients, given "
+        "these runs, after Holm: where it is small although the interval holds 0, other seeds may turn the difference."
+    )
+    if TRUTH in methods:
+        read.append(
+            "Gap: the share of the way from the fused baseline with the best mean to training on the truth, where that "
+            "is the better for certain, and between the best variants of both (another loss, say)."
+        )
+    read.append(
+        "Training time: median of the rows that were not interrupted. Memory: the most that any of their processes "
+        "had, what it imports included, and of a GPU if there is one."
+    )
+    if any(METRICS[metric].part.startswith("calibration") for metric in metrics):
+        read.append(
+            "Calibration (ECE, Brier score) is measured near any annotation (or the truth) and near what the method "
+            "draws itself, so over other voxels for each: who draws too much is measured where it is easily right, too."
+        )
+    return [*wrap(" ".join(trained), WIDTH), "", *wrap(" ".join(read), WIDTH)]
 
 
 def progress_of(suite: Suite, results: Results) -> str:
@@ -241,7 +272,7 @@ def _rank_section(suite: Suite, results: Results) -> list[str]:
         "## Mean ranks", "",
         "Over data, scenarios, seeds and folds that all methods have tried, with the variants that have tried all of",
         "them; 1 is best, and rows that failed are last. Where some cannot do a task there are fewer ranks: hence also",
-        "the share of the others that a method beats.", "",
+        "the share of the others that a method beats. Networks that the truth has taught are no contestants.", "",
         f"![Ranks]({RANKS})", "", *_table(["method", "mean rank", "beats", "comparisons"], rows), "",
     ]  # fmt: skip
 

@@ -25,6 +25,8 @@ from umanet.errors import ConfigError, OutputError, counted
 
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
+UNABLE = "not applicable"
+"""State of a row whose method cannot do the task."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
 """Rows, and what ``result.json`` has of each."""
 Progress = Callable[[int, int, str], None]
@@ -52,11 +54,11 @@ def run_suite(
         OutputError: The output cannot be written to.
     """
     require_a_benchmark(output)
+    require_inputs(suite, root)
     with _alone(output):
         for data in (output / DATA).glob("*"):
             _remove_unfinished(data, "*", "dataset.json")
         state = require_same(suite, output)
-        require_inputs(suite, root)
         here = f"{processor()}, {counted(processes, 'row')} at a time"
         state[MADE_ON] = list(dict.fromkeys([*state[MADE_ON], here]))
         replace_file(output / STATE, _json(state))
@@ -84,8 +86,8 @@ def _alone(output: Path) -> Iterator[None]:
         held = FileLock(output / LOCK).acquire(timeout=0)
     except Timeout:
         raise ConfigError(
-            f"A benchmark that is running found in {output}, none expected: two would write the same rows. Wait until "
-            "it ends (--page-only shows what it has so far), or choose another --output."
+            f"Another benchmark, still running, found in {output}: two would write the same rows. Wait until it ends "
+            "(--page-only shows what it has so far), or choose another --output."
         ) from None
     except OSError as error:
         raise OutputError(f"{output} could not be written: {error.strerror or error}. {what_to_do(error)}.") from None

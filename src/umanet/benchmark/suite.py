@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from umanet.config import build_config, merge
+from umanet.data.index import SPLITS
 from umanet.errors import ConfigError, did_you_mean
 from umanet.evaluation.protocol import DISTRIBUTION, METRICS, PROTOCOLS
 from umanet.method_options import EnsembleOptions, MethodName, Options
@@ -17,6 +18,8 @@ from umanet.simulation.scenarios import find_scenario
 GIVEN = "given"
 """In place of a scenario: the annotations are those of people."""
 CheckerName = Literal["cleanlab", "others", "staple"]
+SIMULATED = ("cases", "split_seed", "patient_pattern")
+"""What only data with simulated annotators have."""
 CHECK = "check-"
 """Before the name of a checker: the contestant and method of its rows."""
 
@@ -63,12 +66,22 @@ class Data(Options):
             raise ValueError(f"data {self.name!r} needs either dataset, or images, truth and scenarios")
         if self.folds == 1 or (self.folds and not given):
             raise ValueError(f"data {self.name!r}: folds are 0, or 2 and more, of a dataset")
+        if given and (ignored := [key for key in SIMULATED if key in self.model_fields_set]):
+            raise ValueError(
+                f"data {self.name!r}: {ignored[0]} found, which is of images with simulated annotators. Leave it out: "
+                "a dataset has its own cases, patients and splits, or folds"
+            )
+        _known("split", tuple(self.cases), SPLITS)
         _once("scenario", self.scenarios)
         for scenario in self.scenarios:
             try:
                 find_scenario(scenario)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _scored(self) -> "Data":
         _known("metric", self.metrics, METRICS)
         _once("metric", self.metrics)
         # As rows are evaluated: otherwise every row would be trained in vain.
@@ -76,8 +89,9 @@ class Data(Options):
         for metric in set(self.metrics) - set(known):
             other = "annotations" if self.against == "truth" else "truth"
             if metric in PROTOCOLS["default"].metrics_against(other):
+                default = "" if "metrics" in self.model_fields_set else ", the default,"
                 raise ValueError(
-                    f"metric {metric!r} found, which is against {other}, where cases are scored against "
+                    f"metric {metric!r}{default} found, which is against {other}, where cases are scored against "
                     f'{self.against}: {", ".join(known)} are. Set against = "{other}", or take another'
                 )
         _known(f"metric against {self.against}", self.metrics, known)
@@ -225,5 +239,5 @@ def _explain(problem: Any, path: Path, values: Mapping[str, Any]) -> str:
     elif problem["type"] == "too_short":
         said = "nothing found, at least one expected"
     elif problem["type"] != "value_error":
-        said = f"{found!r} found: {said[:1].lower()}{said[1:]}"
+        said = f"{found!r} found: {said[:1].lower()}{said[1:]}".replace("valid tuple", "list")
     return f"{f'{where} in ' if where else ''}{path}: {said}{'' if said.endswith(('?', '.')) else '.'} Mend the file."

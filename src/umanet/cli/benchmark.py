@@ -30,7 +30,7 @@ class Benchmark:
 
     def run(self) -> None:
         from umanet.benchmark.page import progress_of, write_results
-        from umanet.benchmark.run import LOST, done_rows, run_suite
+        from umanet.benchmark.run import LOST, UNABLE, done_rows, run_suite
         from umanet.benchmark.state import made_on
         from umanet.benchmark.suite import read_suite
 
@@ -41,10 +41,14 @@ class Benchmark:
         if self.page_only:
             results = done_rows(suite, self.output)
         else:
-            with progress("Benchmark") as report:
-                results = run_suite(
-                    suite, root, self.output, processes=self.processes, retry=self.retry, progress=report
-                )
+            try:
+                with progress("Benchmark") as report:
+                    results = run_suite(
+                        suite, root, self.output, processes=self.processes, retry=self.retry, progress=report
+                    )
+            except KeyboardInterrupt:
+                say("The same command goes on with the rows that are not done.")
+                raise
         rooted = [] if self.root is None else ["--root", self.root]
         made_by = command("benchmark", self.suite, "-o", self.output, *rooted)
         page = write_results(suite, results, self.output, made_by, made_on(self.output))
@@ -52,6 +56,10 @@ class Benchmark:
         lost = [(row, result["why"]) for row, result in results if result["status"] in LOST or none]
         for row, why in lost[:SHOWN]:
             say(f"{row.key}: {why.splitlines()[0] if why else 'no reason'}")
+        if not none:
+            unable = {(row.contestant, row.data): one["why"] for row, one in results if one["status"] == UNABLE}
+            for (name, data), why in unable.items():
+                say(f"{name} is not applicable to {data}: {why}")
         say(f"{progress_of(suite, results)}: {page}, {self.output / 'results.csv'}.")
         if results and none:
             raise UmanetError(f"No row has a result. {page} has why.")

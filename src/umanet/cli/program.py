@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UmanetError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("Interrupted. Nothing half-written was left.")
+        return _fail("Interrupted. No result is half-written.")
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`); without this, Python complains again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
