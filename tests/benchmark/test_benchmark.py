@@ -301,10 +301,12 @@ def test_the_page_explains_what_is_in_it_and_nothing_else(suite):
     shown = page(read, [], "command")
     assert "Gap: " in shown and "Calibration (ECE, Brier score)" in shown and "So few seeds" in shown
     assert "An ensemble" not in shown and "Co-teaching" not in shown and "A consensus first" not in shown
-    other = read.model_copy(update={"methods": ("ensemble", "co-teaching"), "seeds": (0,)})
+    update = {"methods": ("ensemble", "co-teaching"), "seeds": (0,), "learning_rates": (0.01,)}
+    other = read.model_copy(update=update)
     alone = other.model_copy(update={"data": (read.data[0].model_copy(update={"metrics": ("dice",)}),)})
     shown = page(alone, [], "command")
     assert "Gap: " not in shown and "Calibration" not in shown and "So few seeds" not in shown
+    assert "Learning rate of every method: 0.01." in shown
     assert "An ensemble trains several" in shown and "Co-teaching trains two" in shown
     assert max(map(len, shown.splitlines()[8:])) <= 120
 

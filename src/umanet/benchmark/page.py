@@ -80,7 +80,7 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
     """The page in Markdown."""
     lines = [f"# {suite.name}", "", *([suite.about, ""] if suite.about else [])]
     rates = ", ".join(f"{rate:g}" for rate in suite.learning_rates)
-    if rates:
+    if len(suite.learning_rates) > 1:
         others = " (other folds test these)" if any(data.folds for data in suite.data) else ""
         rates = f"of {rates} the best on the validation cases of the first scenario, seed and fold{others}"
     lines += [
