@@ -107,10 +107,8 @@ def page(suite: Suite, results: Results, command: str, made_on: Sequence[str] = 
 
 def _about(suite: Suite) -> list[str]:
     """How to read the tables, of what is in them."""
-    metrics, methods = (
-        {metric for data in suite.data for metric in data.metrics},
-        {one.method for one in suite.contestants},
-    )
+    metrics = {metric for data in suite.data for metric in data.metrics}
+    methods = {one.method for one in suite.contestants}
     over = "seeds (by Student's t) and patients" if len(suite.seeds) > 1 else "patients, given this seed"
     baseline = suite.baseline or "the fused baseline with the best mean"
     trained = [

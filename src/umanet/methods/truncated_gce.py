@@ -10,9 +10,9 @@ Reference:
     DOI 10.48550/arXiv.1805.07836, the loss. The package seg_tgce (2025) has both for segmentation, and we know of no
     paper about that; nothing of its code was used.
 
-Changed against seg_tgce: q is 0.5 (0.1 there); the loss of a voxel is that of the class drawn, which is
-its mean over classes there, so that the constant counts K times as much; trust starts high, as nothing is
-learned where it is low. As there, trust is one layer on the features that the predictor sees, without a Dice term.
+Changed against seg_tgce: q is 0.5 (0.1 there); the loss of a voxel is that of the class drawn (a mean over classes
+there, so that its constant counts K times as much); trust starts high, as nothing is learned where it is low. As there,
+trust is one layer on the features that the predictor sees, without a Dice term.
 """
 
 from typing import final
