@@ -99,14 +99,14 @@ def test_the_uncertainty_loss_is_the_mean_over_the_region(shape, rng, attenuatio
                 total -= agreement * math.log(w) + (1 - agreement) * math.log(1 - w)
             else:
                 total += w * -math.log(agreement) + attenuation * u
-    loss = uncertainty_loss(g, c, inside, attenuation)
+    loss = uncertainty_loss(g, c, inside.float(), attenuation)
     assert float(loss) == pytest.approx(total / int(inside.sum()), rel=1e-5)
 
 
 def test_the_uncertainty_loss_ignores_what_is_outside(rng):
     g, c = torch.randn(1, 2, 4, 4, generator=rng), torch.full((1, 2, 4, 4), 0.6)
-    inside = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
-    inside[..., :2] = True
+    inside = torch.zeros(1, 2, 4, 4)
+    inside[..., :2] = 1
     before = uncertainty_loss(g, c, inside)
     g[..., 2:] = 50.0
     assert uncertainty_loss(g, c, inside) == before
@@ -119,7 +119,7 @@ def test_bce_teaches_the_probability_that_an_annotation_is_right():
     optimiser = torch.optim.SGD([g], lr=4.0)
     for _ in range(300):
         optimiser.zero_grad()
-        uncertainty_loss(g, c, torch.ones(1, 1, 1, 2, dtype=torch.bool)).backward()
+        uncertainty_loss(g, c, torch.ones(1, 1, 1, 2)).backward()
         optimiser.step()
     torch.testing.assert_close(torch.sigmoid(-g.detach()), c, rtol=1e-3, atol=1e-3)
 

@@ -1,7 +1,9 @@
 """Losses of the predictors and of the annotation uncertainty module."""
 
+from typing import Any
+
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,21 +80,24 @@ def heavy_tailed_loss(
         10.1007/978-3-031-43898-1_68. Changed: few degrees of freedom with a fixed scale, where the paper learns both,
         and two terms more.
     """
-    logits = logits.float()
-    known = (target.sum(1) > HALF).float()
-    weight = known if weight is None else weight * known
-    log_probabilities = logits.log_softmax(1)
-    voxels, probabilities = weight.flatten(1).sum(1).clamp_min(1e-6), log_probabilities.exp()
-    cross_entropy = -(log_probabilities * target).sum(1) * weight
-    squares = (probabilities - target).square().sum(1) * weight
-    difference, total, said = (
-        (each * weight[:, None]).flatten(2).sum(2)[:, 1:]
-        for each in ((probabilities - target).abs(), probabilities + target, target)
-    )
-    occurs = said > 0
-    dice = (difference / total.clamp_min(1e-6) * occurs).sum(1) / occurs.sum(1).clamp_min(1)
-    error = squares.flatten(1).sum(1) / voxels
-    each = cross_entropy.flatten(1).sum(1) / voxels + (error / SQUARES).log1p() / 2 + (dice / DICE).log1p()
+    known = target.sum(1) > HALF
+    if not known.all():
+        weight = known.float() if weight is None else weight * known
+    log_probabilities = logits.float().log_softmax(1)
+    probabilities = log_probabilities.exp()
+    difference = probabilities - target
+
+    def totals(maps: Float[Tensor, "B K *spatial"]) -> Float[Tensor, "B K"]:
+        return (maps if weight is None else maps * weight[:, None]).flatten(2).sum(2)
+
+    said = totals(target)
+    voxels = target[0, 0].numel() if weight is None else weight.flatten(1).sum(1).clamp_min(1e-6)
+    cross_entropy = -totals(log_probabilities * target).sum(1) / voxels
+    error = totals(difference.square()).sum(1) / voxels
+    dice = totals(difference.abs()) / (totals(probabilities) + said).clamp_min(1e-6)
+    occurs = (said > 0)[:, 1:]
+    dice = (dice[:, 1:] * occurs).sum(1) / occurs.sum(1).clamp_min(1)
+    each = cross_entropy + (error / SQUARES).log1p() / 2 + (dice / DICE).log1p()
     if image_weight is None:
         return each.mean()
     return (image_weight * each).sum() / (image_weight > 0).sum().clamp_min(1)
@@ -119,6 +124,13 @@ def who_draws(drawn: tuple[tuple[int, ...], ...], annotators: int, classes: int)
     return torch.tensor([[k == 0 or k in own for k in range(classes)] for own in drawn])
 
 
+def as_index(annotations: Integer[Tensor, "B R *spatial"]) -> Int64[Tensor, "B R *spatial"]:
+    """Labels to index with; 0 where an annotation says nothing."""
+    if annotations.numel() and int(annotations.max()) == IGNORE:  # far quicker than a comparison
+        annotations = annotations.masked_fill(annotations == IGNORE, 0)
+    return annotations.long()
+
+
 def log_probability_of(
     log_probabilities: Float[Tensor, "B R K *spatial"],
     annotations: Integer[Tensor, "B R *spatial"],
@@ -128,7 +140,7 @@ def log_probability_of(
 
     Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set: its classes together.
     """
-    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    labels = as_index(annotations)
     found = log_probabilities.gather(2, labels[:, :, None])[:, :, 0]
     for r, (where, possible) in rest_votes(annotations, drawn, log_probabilities.shape[2]).items():
         in_set = log_probabilities[:, r, possible].logsumexp(1)
@@ -182,7 +194,7 @@ def weighted_consensus(
     Weights must be zero for ``IGNORE``. A rest vote is spread over its set as the definite votes there are; where these
     have none in it, in proportion to the probabilities, over the classes in most of the voxel's rest sets.
     """
-    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    labels = as_index(annotations)
     rest = rest_votes(annotations, drawn, network.shape[1])
     if not rest:
         votes = network.scatter_add(1, labels, weights)
@@ -221,29 +233,31 @@ def leave_one_out_agreement(
     any other source it is 1/2. Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set:
     their vote is spread over it in proportion to ``p``, and ``c_r`` of it is the sum of ``c_r(k)`` over it.
     """
-    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    labels = as_index(annotations)
     rest = rest_votes(annotations, drawn, probabilities.shape[1])
     definite = reliability
     for r, (where, _) in rest.items():
         definite = definite.clone() if definite is reliability else definite
         definite[:, r].masked_fill_(where, 0)
-    votes = torch.zeros_like(probabilities).scatter_add_(1, labels, definite)
+    # In place from here on: this is a large part of what annotators cost.
+    votes = (kappa * probabilities).scatter_add_(1, labels, definite)
     for r, (where, possible) in rest.items():
         share = probabilities * possible.view(1, -1, *[1] * where[0].ndim)
         votes += (reliability[:, r] * where)[:, None] * share / share.sum(1, keepdim=True).clamp_min(1e-12)
-    agreeing = kappa * probabilities.gather(1, labels) + votes.gather(1, labels) - reliability
+    agreeing = votes.gather(1, labels).sub_(reliability)
     for r, (where, possible) in rest.items():
-        in_set = (kappa * probabilities + votes)[:, possible].sum(1) - reliability[:, r]
+        in_set = votes[:, possible].sum(1) - reliability[:, r]
         agreeing[:, r] = torch.where(where, in_set, agreeing[:, r])
-    sources = kappa + reliability.sum(1, keepdim=True) - reliability
-    agreement = torch.where(sources > 1e-6, agreeing / sources.clamp_min(1e-6), 0.5)
-    return agreement.clamp(*CONSENSUS_LIMITS)
+    sources = (kappa + reliability.sum(1, keepdim=True)) - reliability
+    if not kappa:  # with votes of the network there is always a source
+        agreeing = torch.where(sources > 1e-6, agreeing, 0.5 * sources.clamp_min_(1e-6))
+    return agreeing.div_(sources).clamp_(*CONSENSUS_LIMITS)
 
 
 def uncertainty_loss(
     wrong_logit: Float[Tensor, "B R *spatial"],
     agreement: Float[Tensor, "B R *spatial"],
-    inside: Bool[Tensor, "B R *spatial"],
+    counted: Float[Tensor, "B R *spatial"],
     attenuation: float | None = None,
 ) -> Float[Tensor, ""]:
     """Teaches ``w = sigmoid(-g)`` the probability that an annotation is right, by binary cross-entropy.
@@ -251,11 +265,27 @@ def uncertainty_loss(
     Args:
         wrong_logit: ``g``, the last layer of the annotation uncertainty module.
         agreement: ``c_r(y_r)``, without gradient.
-        inside: The region of interest of present annotations.
+        counted: 1 in the region of interest, where a present annotation says something; else 0.
         attenuation: If given, the attenuated form ``w * CE(c_r, y_r) + attenuation * u`` instead.
     """
     if attenuation is None:
-        loss = functional.binary_cross_entropy_with_logits(-wrong_logit, agreement, reduction="none")
-    else:
-        loss = torch.sigmoid(-wrong_logit) * -agreement.log() + attenuation * functional.softplus(wrong_logit)
-    return (loss * inside).sum() / inside.sum().clamp_min(1)
+        loss = _BinaryCrossEntropy.apply(wrong_logit, agreement, counted)
+        assert isinstance(loss, Tensor)
+        return loss
+    each = torch.sigmoid(-wrong_logit) * -agreement.log() + attenuation * functional.softplus(wrong_logit)
+    return (each * counted).sum() / counted.sum().clamp_min(1)
+
+
+class _BinaryCrossEntropy(torch.autograd.Function):
+    """Mean of ``softplus(g) - (1 - c) g`` over what is counted. All that is kept is its gradient, ``(c - w) / n``."""
+
+    @staticmethod
+    def forward(ctx: Any, wrong_logit: Tensor, agreement: Tensor, counted: Tensor) -> Tensor:
+        number = counted.sum().clamp_min(1)
+        ctx.save_for_backward((agreement - torch.sigmoid(-wrong_logit)).mul_(counted).div_(number))
+        each = torch.addcmul(functional.softplus(wrong_logit), wrong_logit, agreement - 1)
+        return each.mul_(counted).sum() / number
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * gradients[0], None, None

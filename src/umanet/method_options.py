@@ -62,6 +62,8 @@ class UmaNetOptions(Options):
     """Weight of the auxiliary predictor's loss."""
     width: int = Field(default=12, ge=1)
     """Channels inside the annotation uncertainty module."""
+    stride: int = Field(default=4, ge=1)
+    """Voxels per cell, along every axis, of the grid on which that module looks at single annotations."""
     embedding: bool = True
     """Whether that module knows who drew an annotation (only where annotators are identified)."""
     weight_warm_up: float = Field(default=0.15, ge=0, le=1)

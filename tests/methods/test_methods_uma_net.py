@@ -182,7 +182,8 @@ def test_reliability_counts_as_far_as_it_decides_disputes_of_anonymous_annotator
     method, batch = make_uma_net(make_task(classes=3, identified=False)), sparse_batch()
     batch.annotations[:] = torch.tensor([1, 1, 2], dtype=torch.uint8)[:, None, None]
     wrong = torch.tensor([-2.0, -1.0, 3.0])[:, None, None].expand(batch.annotations.shape)
-    monkeypatch.setattr(method.uncertainty, "forward", lambda features, annotations: wrong)
+    against = torch.zeros(len(wrong), 3, *SHAPE)
+    monkeypatch.setattr(method.uncertainty, "parts", lambda features, annotations: (against, wrong))
     assert float(method._power()) == 0
     for _ in range(300):
         method.loss(batch, 0.0)
@@ -202,8 +203,7 @@ def test_doubt_is_no_fault_of_anonymous_annotators():
         method, batch = make_uma_net(make_task(classes=3, identified=identified)), sparse_batch()
         for chances, wrong in (("even", 0.0), ("bad", 2.0)):
             w = torch.sigmoid(-torch.full(batch.annotations.shape, wrong))
-            everywhere = torch.ones(len(w), *SHAPE, dtype=torch.bool)
-            found = method._quality(w, batch.annotations, everywhere, batch.present)
+            found = method._quality(w, batch.annotations, torch.ones_like(w), batch.present)
             quality[identified, chances] = float(found.nanmean())
     assert quality[False, "even"] == 1
     assert quality[True, "even"] < 0.8
@@ -249,7 +249,7 @@ def test_qam_remembers_the_qualities_of_present_annotations():
     w, p = reliability_maps(method, batch), method.predict(batch.image).probabilities
     region = region_of_interest(batch.annotations, batch.present, p, method.options.margin)
     shown = batch.present[..., None, None]
-    quality = annotation_quality(w * shown, batch.annotations, region, batch.present)
+    quality = annotation_quality(w * shown, batch.annotations, (region[:, None] & shown).float(), batch.present)
     method.loss(batch, 0.0)
     kept = method.annotation_quality.remembered
     torch.testing.assert_close(kept[~kept.isnan()], quality[~quality.isnan()], **CLOSE)

@@ -1,15 +1,22 @@
+import itertools
+
 import pytest
 import torch
+from torch.nn import functional
 
 from fake_data.arrays import make_task
 from umanet.models import AnnotationUncertainty
+from umanet.types import IGNORE
 
 SHAPES = {2: (9, 8), 3: (7, 6, 5)}
 
 
-def make_module(dims=2, identified=True):
+def make_module(dims=2, identified=True, stride=2):
     torch.manual_seed(0)
-    return AnnotationUncertainty(make_task(dims, classes=3, identified=identified), features=4, width=6)
+    task = make_task(dims, classes=3, identified=identified)
+    module = AnnotationUncertainty(task, features=4, width=6, stride=stride)
+    torch.nn.init.normal_(module.against_label.weight)
+    return module
 
 
 def inputs(dims=2):
@@ -30,15 +37,30 @@ def test_every_annotation_gets_a_map_of_its_own(dims):
     assert not torch.allclose(others[:, 1], together[:, 1])
 
 
-def test_adding_the_parts_equals_one_convolution_over_both():
-    """The first layer is linear: features and annotation side by side would give the same."""
-    module, (features, annotations) = make_module(), inputs()
-    onehot = torch.nn.functional.one_hot(annotations[:, 0], 3).movedim(-1, 1).float()
+def looped_means(maps: torch.Tensor, stride: int) -> torch.Tensor:
+    """Of cells of ``stride`` pixels a side; cells at the far border are smaller."""
+    rows, columns = (range(0, side, stride) for side in maps.shape[2:])
+    cells = [maps[:, :, i : i + stride, j : j + stride].mean((2, 3)) for i, j in itertools.product(rows, columns)]
+    return torch.stack(cells, 2).unflatten(2, (len(rows), len(columns)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_image_and_each_annotation_are_looked_at_on_a_coarser_grid(stride):
+    """The first layer is linear: features and shares of classes side by side give the same. Then interpolation."""
+    module, (features, annotations) = make_module(stride=stride), inputs()
+    annotations[0, 0, :3] = IGNORE
+    labels = annotations[:, 0].masked_fill(annotations[:, 0] == IGNORE, 3)
+    shares = functional.one_hot(labels, 4).movedim(-1, 1)[:, :3].float()
     both = torch.cat([module.from_image.weight, module.from_annotation.weight], 1)
-    hidden = torch.nn.functional.conv2d(torch.cat([features, onehot], 1), both, module.from_image.bias, padding=1)
-    hidden = torch.nn.functional.leaky_relu(hidden, 0.1)
-    expected = module.out(torch.nn.functional.leaky_relu(module.context(hidden), 0.1))
-    torch.testing.assert_close(module(features, annotations)[:, :1], expected, rtol=1e-4, atol=1e-5)
+    given = looped_means(torch.cat([features, shares], 1), stride)
+    hidden = functional.leaky_relu(functional.conv2d(given, both, module.from_image.bias, padding=1), 0.1)
+    hidden = functional.leaky_relu(module.context(hidden), 0.1)
+    cells = module.out(hidden.movedim(1, -1)).movedim(-1, 1)
+    around = functional.interpolate(cells, scale_factor=stride, mode="bilinear")[..., :9, :8]
+    against = torch.einsum("kf,bfij->bkij", module.against_label.weight[:, :, 0, 0], features)
+    expected = around + against.gather(1, labels.clamp_max(2)[:, None])
+    shown = labels < 3
+    torch.testing.assert_close(module(features, annotations)[:, 0][shown], expected[:, 0][shown], rtol=1e-4, atol=1e-5)
 
 
 def test_annotations_are_innocent_at_the_start():
@@ -46,6 +68,7 @@ def test_annotations_are_innocent_at_the_start():
     module = make_module()
     with torch.no_grad():
         module.out.weight.zero_()
+        module.against_label.weight.zero_()  # as it is at the start
         reliability = torch.sigmoid(-module(*inputs()))
     torch.testing.assert_close(reliability, torch.full_like(reliability, 0.8808), rtol=1e-3, atol=0)
 

@@ -46,8 +46,7 @@ def test_the_quality_of_an_annotation_is_the_dice_to_be_expected():
     w = (torch.rand(2, 3, 5, 4, generator=rng) > 0.3).float()
     drawn = torch.rand(2, 3, 5, 4, generator=rng) > 0.5
     present = torch.tensor([[True, False, True], [True, True, True]])
-    region = torch.ones(2, 5, 4, dtype=torch.bool)
-    quality = annotation_quality(w, drawn.long(), region, present)
+    quality = annotation_quality(w, drawn.long(), torch.ones_like(w), present)
     for b, r in itertools.product(range(2), range(3)):
         if present[b, r]:
             truth = drawn[b, r] ^ (w[b, r] == 0)
@@ -59,15 +58,16 @@ def test_the_quality_of_an_annotation_is_the_dice_to_be_expected():
 def test_the_quality_of_probabilities_is_taken_inside_the_region():
     w = torch.tensor([[0.9, 0.4], [0.8, 0.5]])
     annotation = torch.tensor([[2, 1], [0, 0]])  # every class but the background counts
-    region = torch.tensor([[True, True], [True, False]])
-    quality = annotation_quality(w[None, None], annotation[None, None], region[None], torch.ones(1, 1).bool())
+    region = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    quality = annotation_quality(w[None, None], annotation[None, None], region[None, None], torch.ones(1, 1).bool())
     right, wrong = 0.9 + 0.4, 0.1 + 0.6 + 0.2
     assert float(quality) == pytest.approx(2 * right / (2 * right + wrong))
 
 
 def test_an_empty_annotation_is_as_good_as_its_worst_voxel_in_the_region():
-    w, region = torch.tensor([[0.2, 0.4, 0.1]]), torch.tensor([[True, True, False]])
-    quality = annotation_quality(w[None, None], torch.zeros(1, 1, 1, 3).long(), region[None], torch.ones(1, 1).bool())
+    w, region = torch.tensor([[0.2, 0.4, 0.1]]), torch.tensor([[1.0, 1.0, 0.0]])
+    empty = torch.zeros(1, 1, 1, 3).long()
+    quality = annotation_quality(w[None, None], empty, region[None, None], torch.ones(1, 1).bool())
     assert float(quality) == pytest.approx(0.2)
 
 

@@ -14,8 +14,9 @@ from umanet.inference.model_file import load_model
 from umanet.inference.predict import predict, samples_of_index
 from umanet.training import train
 
-LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.15}
-"""UMA-Net finds out by itself that two annotators miss what they do not draw, which helps it undeclared too."""
+LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.05}
+"""UMA-Net finds out by itself that two annotators miss what they do not draw, which helps it undeclared too: by much
+with one seed of three, so that nothing is left to gain."""
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from umanet.losses import (
     leave_one_out_agreement,
     log_probability_of,
     segmentation_loss,
+    shown_where,
     uncertainty_loss,
     weighted_consensus,
     who_draws,
@@ -38,10 +39,12 @@ from umanet.models import (
     annotation_quality,
     region_of_interest,
 )
+from umanet.models.disputes import RUNNING_MEAN, add_fading, sums_by_class
+from umanet.models.region import one_hot
+from umanet.models.seen_annotations import SeenAnnotations
 from umanet.soft_labels import as_interpolated, expected_dice
-from umanet.types import IGNORE, AnnotationGrades, Batch, Prediction, Task, rest_votes
+from umanet.types import AnnotationGrades, Batch, Prediction, Task
 
-RUNNING_MEAN = 0.97
 # Of annotators while nothing is known about any: the module starts with w = 0.88.
 START_RELIABILITY = 0.88
 RELIABILITY_LIMITS = (0.05, 0.95)
@@ -71,7 +74,7 @@ class UMANet(Method):
     def __init__(self, task: Task, config: RunConfig):
         super().__init__(task, config)
         self.options, features = config.uma_net, config.backbone.features
-        self.annotators, self.drawn = task.annotators, task.drawn
+        self.annotators, self.drawn, self.classes = task.annotators, task.drawn, task.num_classes
         self.identified = task.annotators_are_identified
         self.weighs_annotators = self.identified and self.options.reliability
         auto = "hard" if self.identified else "soft"
@@ -81,7 +84,9 @@ class UMANet(Method):
         self.backbone = Backbone(task, config.backbone)
         self.primary = Predictor(task, features)
         self.auxiliary = Predictor(task, features)
-        self.uncertainty = AnnotationUncertainty(task, features, self.options.width, embedding=self.options.embedding)
+        self.uncertainty = AnnotationUncertainty(
+            task, features, self.options.width, self.options.stride, embedding=self.options.embedding
+        )
         self.image_quality, self.annotation_quality = (
             QualityAssessment(self.options.memory * each, self.options.k, self.options.quality_floor)
             for each in (1, len(task.annotators))
@@ -97,31 +102,22 @@ class UMANet(Method):
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
         features = self.backbone(batch.image)
-        logits = self.primary(features)
-        probabilities = logits.detach().float().softmax(1)
-        wrong = self.uncertainty(features.detach(), batch.annotations).float()
-        shown = _speaks(batch.annotations, batch.present)
-        reliability = torch.sigmoid(-wrong.detach()) * shown
-        region = region_of_interest(batch.annotations, batch.present, probabilities, self.options.margin)
-        quality = self._quality(reliability, batch.annotations, region, batch.present)
-        self._observe(reliability, functional.softplus(wrong.detach()), region, quality, batch)
-
-        weights, factors = shown.expand_as(reliability).float(), batch.present.float()
+        logits, total = self.primary(features), self.options.weights == "total"
+        with torch.no_grad():
+            seen = SeenAnnotations.of(
+                batch, logits.float().softmax(1), self.options.margin, self.drawn, all_unsettled=total
+            )
+        at_odds, quality, uncertainty = self._doubt(features.detach(), batch, seen)
+        weights, factors = seen.some.shown.float().expand_as(at_odds), batch.present.float()
         if progress >= self.options.weight_warm_up:
             factors = self._factors(batch.present)
-            trust = _over_space(factors**self.options.sharpness, reliability)
-            weights = reliability ** self._power() * trust * shown
+            weights = at_odds ** self._power() * seen.some.of_images(factors**self.options.sharpness)
         low = self._low(quality, batch.present, graded=progress >= self.options.grade_warm_up)
-        attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
-        agreement = leave_one_out_agreement(
-            reliability, batch.annotations, probabilities, self.options.kappa, self.drawn
-        )
-        given = batch, probabilities, weights, reliability
-        auxiliary = self._teach(self.auxiliary(features), factors * low, *given)
+        given = seen, weights, at_odds
         return {
             "segmentation": self._teach(logits, factors * ~low, *given),
-            "auxiliary": self.options.mu * auxiliary,
-            "uncertainty": uncertainty_loss(wrong, agreement, region[:, None] & shown, attenuation),
+            "auxiliary": self.options.mu * self._teach_auxiliary(features, factors * low, *given),
+            "uncertainty": uncertainty,
         }
 
     def grade(self, batch: Batch) -> AnnotationGrades:
@@ -139,14 +135,15 @@ class UMANet(Method):
         annotations: Integer[Tensor, "B R *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> AnnotationGrades:
-        shown = _speaks(annotations, present)
+        shown = shown_where(annotations, present)
         reliability = torch.exp(-own_uncertainty) * shown
         region = region_of_interest(annotations, present, probabilities, self.options.margin)
-        own = self._quality(reliability, annotations, region, present)
+        counted = region[:, None] & shown
+        own = self._quality(reliability, annotations, counted.float(), present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
         consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
-        quality = expected_dice(consensus, annotations, region[:, None] & shown, self.draws)
+        quality = expected_dice(consensus, annotations, counted, self.draws)
         expected = for_all(consensus.clamp(LEAST_PROBABILITY, 1).log(), annotations)
         return AnnotationGrades(
             -log_probability_of(expected, annotations, self.drawn) * shown,
@@ -198,7 +195,7 @@ class UMANet(Method):
         self,
         reliability: Float[Tensor, "B R *spatial"],
         annotations: Integer[Tensor, "B R *spatial"],
-        region: Bool[Tensor, "B *spatial"],
+        counted: Float[Tensor, "B R *spatial"],
         present: Bool[Tensor, "B R"],
     ) -> Float[Tensor, "B R"]:
         """What QAM grades by. Where annotators are anonymous, only what is rather wrong than right counts.
@@ -206,7 +203,7 @@ class UMANet(Method):
         Else an image on which good readers differ, so that w is a half, would be called as low as one with bad work.
         """
         believed = reliability if self.identified else (2 * reliability).clamp_max(1)
-        return annotation_quality(believed, annotations, region, present)
+        return annotation_quality(believed, annotations, counted, present)
 
     def _reliability(self) -> Float[Tensor, " R"]:
         """a_r, the lowest of accuracy, mean precision and mean recall in disputed voxels; NaN without disputes.
@@ -269,44 +266,83 @@ class UMANet(Method):
             self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)
         return low
 
+    def _doubt(
+        self, features: Float[Tensor, "B F *spatial"], batch: Batch, seen: SeenAnnotations
+    ) -> tuple[Float[Tensor, "1 R S"], Float[Tensor, "B R"], Float[Tensor, ""]]:
+        """Reliability at the unsettled voxels, quality of each annotation, and the loss that teaches reliability."""
+        row, labels = seen.row, seen.row.labels.long()
+        against, around = (row.of_maps(part) for part in self.uncertainty.parts(features, batch.annotations))
+        wrong = (around + against.gather(1, labels)).float()
+        reliability = torch.sigmoid(-wrong.detach()) * row.shown
+        at_odds, quality = reliability.index_select(2, seen.unsettled), self._quality_of_images(reliability, seen)
+        self._observe(functional.softplus(wrong.detach()), at_odds, seen, quality)
+        agreement = leave_one_out_agreement(reliability, labels, seen.probabilities, self.options.kappa, self.drawn)
+        attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
+        return at_odds, quality, uncertainty_loss(wrong, agreement, seen.counted, attenuation)
+
+    def _quality_of_images(self, reliability: Float[Tensor, "1 R D"], seen: SeenAnnotations) -> Float[Tensor, "B R"]:
+        found = []
+        for b, at in enumerate(seen.row.by_image()):
+            rows = reliability[..., at], seen.row.labels[..., at], seen.counted[..., at]
+            found.append(self._quality(*rows, seen.row.present[b, None]))
+        return torch.cat(found)
+
+    def _teach_auxiliary(
+        self,
+        features: Float[Tensor, "B F *spatial"],
+        teachers: Float[Tensor, "B R"],
+        seen: SeenAnnotations,
+        weights: Float[Tensor, "1 R S"],
+        at_odds: Float[Tensor, "1 R S"],
+    ) -> Float[Tensor, ""]:
+        """As ``_teach``; the predictor sees only the images that teach it."""
+        teach = teachers.any(1)
+        if not teach.any():
+            return torch.stack([parameter.sum() for parameter in self.auxiliary.parameters()]).sum() * 0.0
+        return self._teach(self.auxiliary(features[teach]), teachers, seen, weights, at_odds, teach)
+
     def _teach(
         self,
-        logits: Float[Tensor, "B K *spatial"],
+        logits: Float[Tensor, "N K *spatial"],
         teachers: Float[Tensor, "B R"],
-        batch: Batch,
-        probabilities: Float[Tensor, "B K *spatial"],
-        weights: Float[Tensor, "B R *spatial"],
-        reliability: Float[Tensor, "B R *spatial"],
+        seen: SeenAnnotations,
+        weights: Float[Tensor, "1 R S"],
+        at_odds: Float[Tensor, "1 R S"],
+        images: Bool[Tensor, " B"] | slice = slice(None),
     ) -> Float[Tensor, ""]:
         """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
 
         An image counts as much as the most reliable of its teachers. Voxels of which none of them says anything have
         a target of zeros, which is not learned.
         """
-        chosen = _over_space(teachers > 0, weights)
-        nobody = torch.zeros_like(logits)
-        target = weighted_consensus(batch.annotations, weights * chosen, nobody, probabilities, self.drawn)
+        chosen, likely = seen.some.of_images(teachers > 0), seen.probabilities.index_select(2, seen.unsettled)
+        nobody = torch.zeros_like(likely)
+        consensus = weighted_consensus(seen.some.labels, weights * chosen, nobody, likely, self.drawn)
         if self.hard:
-            unknown = target.sum(1, keepdim=True) < HALF
-            target = functional.one_hot(target.max(1).indices, logits.shape[1]).movedim(-1, 1).float()
-            target = target.masked_fill(unknown, 0) if unknown.any() else target
-        else:
-            target = as_interpolated(target)
-        image_weight, weight = teachers.amax(1), torch.ones_like(target[:, 0])
+            known = consensus.sum(1, keepdim=True) > HALF
+            consensus = one_hot(consensus.max(1).indices, self.classes) * known
+        target = seen.settled.clone()
+        seen.some.write(target, consensus)
+        target = target if self.hard else as_interpolated(target)
+        target, image_weight, weight = target[images], teachers.amax(1)[images], None
         if self.options.weights == "total":
-            weight = (reliability * chosen).sum(1) / chosen.sum(1).clamp_min(1)
+            weight = torch.ones_like(seen.settled[:, 0])
+            mean = (at_odds * chosen).sum(1, keepdim=True) / chosen.sum(1, keepdim=True).clamp_min(1)
+            seen.some.write(weight[:, None], mean)
+            weight = weight[images]
         if self.heavy_tailed:
             return heavy_tailed_loss(logits, target, image_weight, weight)
-        return segmentation_loss(logits, target, weight * _over_space(image_weight, weight), use=image_weight > 0)
+        of_image = _over_space(image_weight, target[:, 0]).expand_as(target[:, 0])
+        weight = of_image if weight is None else weight * of_image
+        return segmentation_loss(logits, target, weight, use=image_weight > 0)
 
     @torch.no_grad()
     def _observe(
         self,
-        reliability: Float[Tensor, "B R *spatial"],
-        uncertainty: Float[Tensor, "B R *spatial"],
-        region: Bool[Tensor, "B *spatial"],
+        uncertainty: Float[Tensor, "1 R D"],
+        at_odds: Float[Tensor, "1 R S"],
+        seen: SeenAnnotations,
         quality: Float[Tensor, "B R"],
-        batch: Batch,
     ) -> None:
         """Running sums. a_r comes from w alone, never from F, so that reliability cannot feed on itself.
 
@@ -314,83 +350,15 @@ class UMANet(Method):
         """
         if not self.training:
             return
-        shown = _speaks(batch.annotations, batch.present)
-        differ = _differ(batch.annotations, shown, self.drawn, self.said.shape[1])
-        if not self.identified and differ.any():
-            apart = reliability.amax(1) - reliability.masked_fill(~shown, 1).amin(1)
-            self.decided.lerp_(apart[differ].mean(), 1 - RUNNING_MEAN)
+        if not self.identified and seen.contrary.any():
+            apart = at_odds.amax(1) - at_odds.masked_fill(~seen.some.shown, 1).amin(1)
+            self.decided.lerp_(apart[0, seen.contrary].mean(), 1 - RUNNING_MEAN)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         if self.options.grade == "none":
             usual = torch.ones_like(usual)
-        disputed = (differ & _over_space(usual[:, 0], differ))[:, None] & shown
-        said = _sums_by_class(reliability, batch.annotations, disputed, self.said.shape[1])
-        _add(self.right, self.said, *said)
-        over_images_and_space = [0, *range(2, uncertainty.ndim)]
-        inside = region[:, None] & shown
-        _add(
-            self.doubt,
-            self.seen,
-            (uncertainty * inside).sum(over_images_and_space),
-            inside.sum(over_images_and_space).float(),
-        )
-
-
-def _speaks(annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]) -> Bool[Tensor, "B R *any"]:
-    """Where an annotation says something; with axes of length 1 where that is everywhere."""
-    shown, ignored = _over_space(present, annotations), annotations == IGNORE
-    return shown & ~ignored if ignored.any() else shown
-
-
-def _differ(
-    annotations: Integer[Tensor, "B R *spatial"],
-    shown: Bool[Tensor, "B R *any"],
-    drawn: tuple[tuple[int, ...], ...],
-    num_classes: int,
-) -> Bool[Tensor, "B *spatial"]:
-    """Where no class is possible by all that is said."""
-    rest = rest_votes(annotations, drawn, num_classes)
-    if not rest:
-        highest = annotations.masked_fill(~shown, 0).amax(1)
-        lowest = annotations.masked_fill(~shown, torch.iinfo(annotations.dtype).max).amin(1)
-        return (highest != lowest) & shown.any(1)
-    definite = shown.expand_as(annotations).clone()
-    for r, (where, _) in rest.items():
-        definite[:, r] &= ~where
-    images, _, *spatial = annotations.shape
-    possible_by = torch.zeros(images, num_classes, *spatial, device=annotations.device)
-    possible_by.scatter_add_(1, annotations.masked_fill(annotations == IGNORE, 0).long(), definite.float())
-    for r, (where, possible) in rest.items():
-        possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
-    return possible_by.amax(1) < shown.sum(1)
-
-
-def _sums_by_class(
-    values: Float[Tensor, "B R *spatial"],
-    annotations: Integer[Tensor, "B R *spatial"],
-    where: Bool[Tensor, "B R *spatial"],
-    classes: int,
-) -> tuple[Float[Tensor, "R K"], Float[Tensor, "R K"]]:
-    """Sum and number of the values that lie in ``where``, per annotator and class that is said there."""
-    annotators = values.shape[1]
-    first = torch.arange(annotators, device=values.device) * classes
-    said = (_over_space(first[None], annotations) + annotations)[where]
-    sums = torch.zeros(2, annotators * classes, device=values.device)
-    sums.index_add_(1, said, torch.stack([values[where], torch.ones_like(values[where])]))
-    total, count = sums.view(2, annotators, classes)
-    return total, count
-
-
-def _add(
-    total: Float[Tensor, "R *k"],
-    count: Float[Tensor, "R *k"],
-    more: Float[Tensor, "R *k"],
-    counted: Float[Tensor, "R *k"],
-) -> None:
-    """Let the sums of the annotators who occur in a batch fade, and add those of the batch."""
-    occurs = (counted.flatten(1).sum(1) if counted.ndim > 1 else counted) > 0
-    fade = torch.where(occurs, RUNNING_MEAN, 1.0).view(-1, *[1] * (total.ndim - 1))
-    total.mul_(fade).add_(more)
-    count.mul_(fade).add_(counted)
+        counts = seen.contrary & seen.some.of_images(usual) & seen.some.shown
+        add_fading(self.right, self.said, *sums_by_class(at_odds, seen.some.labels, counts, self.classes))
+        add_fading(self.doubt, self.seen, (uncertainty * seen.counted).sum([0, 2]), seen.counted.sum([0, 2]))
 
 
 def _over_space(values: Tensor, like: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from umanet.models.annotation_uncertainty import AnnotationUncertainty
 from umanet.models.backbones import Backbone
 from umanet.models.predictors import Predictor
-from umanet.models.quality import QualityAssessment, annotation_quality, region_of_interest
+from umanet.models.quality import QualityAssessment, annotation_quality
+from umanet.models.region import region_of_interest
 
 __all__ = [
     "AnnotationUncertainty",
