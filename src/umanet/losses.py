@@ -1,5 +1,6 @@
 """Losses of the predictors and of the annotation uncertainty module."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from umanet.ranks import over_ranks, ranks
 from umanet.types import IGNORE, rest_votes
 
 # c_r is never sure: the network and the other annotators may all be wrong.
@@ -34,25 +36,22 @@ def segmentation_loss(
         DOI 10.1007/978-3-031-43898-1_46.
     """
     if use is not None:
-        if not use.any():
-            return logits.sum() * 0.0  # keeps the graph whole
         logits, target = logits[use], target[use]
         weight = None if weight is None else weight[use]
     logits = logits.float()
     cross_entropy = functional.cross_entropy(logits, target, reduction="none")
     probabilities = logits.softmax(1)
     known = target.sum(1) > HALF
-    some_unknown = not bool(known.all())
-    if some_unknown:
+    if not known.all():
         weight = known.float() if weight is None else weight * known
     difference, total = (probabilities - target).abs(), probabilities + target
     if weight is not None:
         cross_entropy = cross_entropy * weight
         difference, total = difference * weight[:, None], total * weight[:, None]
-    over_batch_and_space = [0, *range(2, logits.ndim)]
-    dice = difference.sum(over_batch_and_space) / total.sum(over_batch_and_space).clamp_min(1e-6)
-    mean = cross_entropy.sum() / known.sum().clamp_min(1) if some_unknown else cross_entropy.mean()
-    return mean + dice[1:].mean()
+    batch_and_space = [0, *range(2, logits.ndim)]
+    difference, total = over_ranks(torch.stack([difference.sum(batch_and_space), total.sum(batch_and_space)]))
+    said, number = over_ranks(torch.stack([cross_entropy.sum(), known.sum()]))
+    return said / number.clamp_min(1) + (difference / total.clamp_min(1e-6))[1:].mean()
 
 
 def heavy_tailed_loss(
@@ -91,16 +90,16 @@ def heavy_tailed_loss(
         return (maps if weight is None else maps * weight[:, None]).flatten(2).sum(2)
 
     said = totals(target)
-    voxels = target[0, 0].numel() if weight is None else weight.flatten(1).sum(1).clamp_min(1e-6)
+    voxels = math.prod(target.shape[2:]) if weight is None else weight.flatten(1).sum(1).clamp_min(1e-6)
     cross_entropy = -totals(log_probabilities * target).sum(1) / voxels
     error = totals(difference.square()).sum(1) / voxels
     dice = totals(difference.abs()) / (totals(probabilities) + said).clamp_min(1e-6)
     occurs = (said > 0)[:, 1:]
     dice = (dice[:, 1:] * occurs).sum(1) / occurs.sum(1).clamp_min(1)
     each = cross_entropy + (error / SQUARES).log1p() / 2 + (dice / DICE).log1p()
-    if image_weight is None:
-        return each.mean()
-    return (image_weight * each).sum() / (image_weight > 0).sum().clamp_min(1)
+    image_weight = torch.ones_like(each) if image_weight is None else image_weight
+    total, number = over_ranks(torch.stack([(image_weight * each).sum(), (image_weight > 0).sum()]))
+    return total / number.clamp_min(1)
 
 
 def for_all(
@@ -161,7 +160,8 @@ def annotation_loss(
     """
     shown = shown_where(annotations, present)
     said = (log_probability_of(log_probabilities, annotations, drawn) * shown).sum()
-    return -said / shown.sum().clamp_min(1) + annotation_dice(log_probabilities.exp(), annotations, present, drawn)
+    said, number = over_ranks(torch.stack([said, shown.sum()]))
+    return -said / number.clamp_min(1) + annotation_dice(log_probabilities.exp(), annotations, present, drawn)
 
 
 def annotation_dice(
@@ -176,9 +176,11 @@ def annotation_dice(
     said = ((annotations[:, :, None] == classes.view(-1, *[1] * (annotations.ndim - 2))) & shown).float()
     expected = expected * shown
     over_images_and_space = [0, *range(3, said.ndim)]
-    difference = (expected - said).abs().sum(over_images_and_space)
-    total = (expected + said).sum(over_images_and_space)
-    counts = present.any(0)[:, None] & (classes > 0) & who_draws(drawn, *said.shape[1:3]).to(present.device)
+    difference, total = over_ranks(
+        torch.stack([each.sum(over_images_and_space) for each in ((expected - said).abs(), expected + said)])
+    )
+    occurs = over_ranks(present.sum(0)) > 0
+    counts = occurs[:, None] & (classes > 0) & who_draws(drawn, *said.shape[1:3]).to(present.device)
     return (difference / total.clamp_min(1e-6) * counts).sum() / counts.sum().clamp_min(1)
 
 
@@ -273,7 +275,8 @@ def uncertainty_loss(
         assert isinstance(loss, Tensor)
         return loss
     each = torch.sigmoid(-wrong_logit) * -agreement.log() + attenuation * functional.softplus(wrong_logit)
-    return (each * counted).sum() / counted.sum().clamp_min(1)
+    total, number = over_ranks(torch.stack([(each * counted).sum(), counted.sum()]))
+    return total / number.clamp_min(1)
 
 
 class _BinaryCrossEntropy(torch.autograd.Function):
@@ -281,10 +284,11 @@ class _BinaryCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, wrong_logit: Tensor, agreement: Tensor, counted: Tensor) -> Tensor:
-        number = counted.sum().clamp_min(1)
-        ctx.save_for_backward((agreement - torch.sigmoid(-wrong_logit)).mul_(counted).div_(number))
         each = torch.addcmul(functional.softplus(wrong_logit), wrong_logit, agreement - 1)
-        return each.mul_(counted).sum() / number
+        total, number = over_ranks(torch.stack([each.mul_(counted).sum(), counted.sum()]))
+        scale = ranks() / number.clamp_min(1)  # as over_ranks has it
+        ctx.save_for_backward((agreement - torch.sigmoid(-wrong_logit)).mul_(counted).mul_(scale))
+        return total / number.clamp_min(1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

@@ -151,7 +151,7 @@ def test_foreground_is_searched_once_while_there_is_room(index, monkeypatch):
 
 
 def drawn_in(epoch, cases, draws, seed=0):
-    return list(EpochSampler(cases, draws, seed, lambda: epoch))
+    return list(EpochSampler(cases, draws, 1, seed, lambda: epoch))
 
 
 @pytest.mark.parametrize(("cases", "draws"), [(7, 5), (3, 10), (4, 4), (1, 3)])
@@ -167,7 +167,7 @@ def test_the_sampler_goes_round_all_cases_evenly(cases, draws):
 
 def test_the_sampler_asks_for_the_epoch_whenever_one_begins():
     epochs = iter([0, 1, 5])
-    sampler = EpochSampler(7, 5, seed=3, epoch=lambda: next(epochs))
+    sampler = EpochSampler(7, 5, 1, seed=3, epoch=lambda: next(epochs))
     assert len(sampler) == 5
     assert [list(sampler) for _ in range(3)] == [drawn_in(epoch, 7, 5, seed=3) for epoch in (0, 1, 5)]
 

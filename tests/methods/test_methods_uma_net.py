@@ -182,8 +182,8 @@ def test_reliability_counts_as_far_as_it_decides_disputes_of_anonymous_annotator
     method, batch = make_uma_net(make_task(classes=3, identified=False)), sparse_batch()
     batch.annotations[:] = torch.tensor([1, 1, 2], dtype=torch.uint8)[:, None, None]
     wrong = torch.tensor([-2.0, -1.0, 3.0])[:, None, None].expand(batch.annotations.shape)
-    against = torch.zeros(len(wrong), 3, *SHAPE)
-    monkeypatch.setattr(method.uncertainty, "parts", lambda features, annotations: (against, wrong))
+    monkeypatch.setattr(method.uncertainty, "around", lambda features, annotations: wrong)
+    monkeypatch.setattr(method.uncertainty, "against", lambda features, labels: 0.0)
     assert float(method._power()) == 0
     for _ in range(300):
         method.loss(batch, 0.0)

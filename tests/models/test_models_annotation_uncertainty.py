@@ -15,7 +15,8 @@ def make_module(dims=2, identified=True, stride=2):
     torch.manual_seed(0)
     task = make_task(dims, classes=3, identified=identified)
     module = AnnotationUncertainty(task, features=4, width=6, stride=stride)
-    torch.nn.init.normal_(module.against_label.weight)
+    if module.habit is not None:
+        torch.nn.init.normal_(module.habit)
     return module
 
 
@@ -57,7 +58,7 @@ def test_the_image_and_each_annotation_are_looked_at_on_a_coarser_grid(stride):
     hidden = functional.leaky_relu(module.context(hidden), 0.1)
     cells = module.out(hidden.movedim(1, -1)).movedim(-1, 1)
     around = functional.interpolate(cells, scale_factor=stride, mode="bilinear")[..., :9, :8]
-    against = torch.einsum("kf,bfij->bkij", module.against_label.weight[:, :, 0, 0], features)
+    against = module.against_label(features.movedim(1, -1)).movedim(-1, 1) + module.habit[0].view(1, 3, 1, 1)
     expected = around + against.gather(1, labels.clamp_max(2)[:, None])
     shown = labels < 3
     torch.testing.assert_close(module(features, annotations)[:, 0][shown], expected[:, 0][shown], rtol=1e-4, atol=1e-5)
@@ -68,21 +69,34 @@ def test_annotations_are_innocent_at_the_start():
     module = make_module()
     with torch.no_grad():
         module.out.weight.zero_()
-        module.against_label.weight.zero_()  # as it is at the start
+        module.against_label[-1].weight.zero_()
+        module.habit.zero_()
         reliability = torch.sigmoid(-module(*inputs()))
     torch.testing.assert_close(reliability, torch.full_like(reliability, 0.8808), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("identified", [True, False])
 def test_only_identified_annotators_have_something_of_their_own(identified):
-    assert (make_module(identified=identified).annotator is not None) == identified
+    module = make_module(identified=identified)
+    assert (module.annotator is not None) == (module.habit is not None) == identified
 
 
-def test_what_belongs_to_an_annotator_reaches_only_their_map():
+@pytest.mark.parametrize("own", ["annotator", "habit"])
+def test_what_belongs_to_an_annotator_reaches_only_their_map(own):
     module, data = make_module(), inputs()
     before = module(*data)
     with torch.no_grad():
-        module.annotator[1] += 1.0
+        getattr(module, own)[1] += 1.0
     after = module(*data)
     torch.testing.assert_close(after[:, [0, 2]], before[:, [0, 2]])
     assert not torch.allclose(after[:, 1], before[:, 1])
+
+
+def test_a_habit_is_of_what_somebody_says():
+    module, (features, annotations) = make_module(), inputs()
+    before = module(features, annotations)
+    with torch.no_grad():
+        module.habit[1, 2] += 1.0
+    after = module(features, annotations)
+    expected = before + ((annotations == 2) & (torch.arange(3) == 1).view(1, 3, 1, 1))
+    torch.testing.assert_close(after, expected)

@@ -35,6 +35,7 @@ class Train:
 
     def run(self) -> None:
         from umanet.data.index import read_index
+        from umanet.ranks import launch
         from umanet.training import train
         from umanet.training.progress import StepReports
         from umanet.training.run_folder import find_checkpoint, is_finished
@@ -42,9 +43,14 @@ class Train:
         index = read_index(self.dataset)
         config = self.build_config(index.spatial_dims)
         check_device(config.device)
+        leads = launch().leads
         # First: reading every file takes long.
-        find_checkpoint(self.output, self.resume)
+        find_checkpoint(self.output, self.resume, leads=leads)
         finished = is_finished(self.output)
+        if not leads:
+            log.setLevel(logging.WARNING)
+            train(config, index, self.output, resume=self.resume)
+            return
         if not self.skip_check and not finished:
             _check(index, self.dataset)
         with progress("Training") as report:

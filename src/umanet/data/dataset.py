@@ -94,16 +94,27 @@ class EpochSampler(Sampler[Draw]):
 
     Args:
         num_cases: Cases to go round.
-        draws: Draws of an epoch.
+        steps: Batches of an epoch.
+        batch: Draws of a batch.
         seed: Of the order.
         epoch: Asked for the number of the epoch, from 0, whenever one begins.
+        share: Which of how many equal parts of every batch are drawn here: together, processes draw what one would.
     """
 
-    def __init__(self, num_cases: int, draws: int, seed: int, epoch: Callable[[], int]):
-        self.num_cases, self.draws, self.seed, self.epoch = num_cases, draws, seed, epoch
+    def __init__(
+        self,
+        num_cases: int,
+        steps: int,
+        batch: int,
+        seed: int,
+        epoch: Callable[[], int],
+        share: tuple[int, int] = (0, 1),
+    ):
+        self.num_cases, self.batch, self.draws, self.seed, self.epoch = num_cases, batch, steps * batch, seed, epoch
+        (self.part, self.parts) = share
 
     def __len__(self) -> int:
-        return self.draws
+        return self.draws // self.parts
 
     def __iter__(self) -> Iterator[Draw]:
         epoch = self.epoch()
@@ -112,7 +123,8 @@ class EpochSampler(Sampler[Draw]):
             now, place = divmod(epoch * self.draws + position, self.num_cases)
             if now != turn:
                 turn, order = now, np.random.default_rng([self.seed, now]).permutation(self.num_cases)
-            yield epoch, position, int(order[place])
+            if position % self.batch * self.parts // self.batch == self.part:
+                yield epoch, position, int(order[place])
 
 
 def _bytes(sample: Sample) -> int:

@@ -54,6 +54,7 @@ class ConfusionMatrix(Method):
     deployed = ("backbone", "primary", "matrices")
     per_annotator = True
     needs_identity = True
+    has_idle_parts = True  # the matrices, before they learn
 
     def __init__(self, task: Task, config: RunConfig):
         super().__init__(task, config)

@@ -37,6 +37,7 @@ class Ensemble(Method):
         own = RunConfig.model_validate(config.model_dump() | {"method": config.ensemble.of})
         self.members = nn.ModuleList(METHODS[own.method](task, own) for _ in range(config.ensemble.members))
         self.target_depends_on_epoch = self.first.target_depends_on_epoch
+        self.has_idle_parts = self.first.has_idle_parts
         self.per_annotator = self.first.per_annotator  # type: ignore[misc]  # of this ensemble, not of all
 
     @property

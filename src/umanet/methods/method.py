@@ -28,6 +28,9 @@ class Method(nn.Module, ABC):
     needs_identity: ClassVar[bool] = False
     """Whether it learns the style of annotators, so that ``annotator1`` must be one and the same in all cases."""
 
+    has_idle_parts: bool = False
+    """Whether in some steps a parameter has no part at all. Several ranks must know."""
+
     def __init__(self, task: Task, config: RunConfig):
         super().__init__()
 

@@ -42,6 +42,7 @@ from umanet.models import (
 from umanet.models.disputes import RUNNING_MEAN, add_fading, sums_by_class
 from umanet.models.region import one_hot
 from umanet.models.seen_annotations import SeenAnnotations
+from umanet.ranks import gathered, over_ranks, ranks
 from umanet.soft_labels import as_interpolated, expected_dice
 from umanet.types import AnnotationGrades, Batch, Prediction, Task
 
@@ -171,9 +172,10 @@ class UMANet(Method):
             values = getattr(self, sums)
             setattr(other, sums, choose(values, torch.zeros_like(values[0])))
         other.draws = who_draws(drawn, *other.right.shape).to(self.right.device)
-        embedding = self.uncertainty.annotator
-        if embedding is not None:
-            other.uncertainty.annotator = torch.nn.Parameter(choose(embedding.data, embedding.data.mean(0)))
+        for own in ("annotator", "habit"):
+            values = getattr(self.uncertainty, own)
+            if values is not None:
+                setattr(other.uncertainty, own, torch.nn.Parameter(choose(values.data, values.data.mean(0))))
         return other
 
     def monitor(self) -> dict[str, float]:
@@ -255,15 +257,16 @@ class UMANet(Method):
         """Which annotations teach the auxiliary predictor: all of a low image, or the low ones."""
         of_image = quality.nanmean(1, keepdim=True)
         if self.training:
-            self.image_quality.remember(of_image)
-            self.annotation_quality.remember(quality)
+            self.image_quality.remember(gathered(of_image))
+            self.annotation_quality.remember(gathered(quality))
         if not graded or self.options.grade == "none":
             return torch.zeros_like(present)
         single = self.options.grade == "annotation"
         low = self.annotation_quality.is_low(quality) if single else self.image_quality.is_low(of_image)
         low = low.expand_as(present) & present
         if self.training:
-            self.low_share.lerp_(low.sum() / present.sum().clamp_min(1), 1 - RUNNING_MEAN)
+            number, of = over_ranks(torch.stack([low.sum(), present.sum()]))
+            self.low_share.lerp_(number / of.clamp_min(1), 1 - RUNNING_MEAN)
         return low
 
     def _doubt(
@@ -271,8 +274,8 @@ class UMANet(Method):
     ) -> tuple[Float[Tensor, "1 R S"], Float[Tensor, "B R"], Float[Tensor, ""]]:
         """Reliability at the unsettled voxels, quality of each annotation, and the loss that teaches reliability."""
         row, labels = seen.row, seen.row.labels.long()
-        against, around = (row.of_maps(part) for part in self.uncertainty.parts(features, batch.annotations))
-        wrong = (around + against.gather(1, labels)).float()
+        around = row.of_maps(self.uncertainty.around(features, batch.annotations))
+        wrong = (around + self.uncertainty.against(row.of_maps(features), labels)).float()
         reliability = torch.sigmoid(-wrong.detach()) * row.shown
         at_odds, quality = reliability.index_select(2, seen.unsettled), self._quality_of_images(reliability, seen)
         self._observe(functional.softplus(wrong.detach()), at_odds, seen, quality)
@@ -297,9 +300,13 @@ class UMANet(Method):
     ) -> Float[Tensor, ""]:
         """As ``_teach``; the predictor sees only the images that teach it."""
         teach = teachers.any(1)
-        if not teach.any():
-            return torch.stack([parameter.sum() for parameter in self.auxiliary.parameters()]).sum() * 0.0
-        return self._teach(self.auxiliary(features[teach]), teachers, seen, weights, at_odds, teach)
+        if teach.any():
+            return self._teach(self.auxiliary(features[teach]), teachers, seen, weights, at_odds, teach)
+        nothing = torch.stack([parameter.sum() for parameter in self.auxiliary.parameters()]).sum() * 0.0
+        if ranks() == 1:
+            return nothing
+        nobody = features.new_zeros(0, self.classes, *features.shape[2:])
+        return nothing + self._teach(nobody, teachers, seen, weights, at_odds, teach)
 
     def _teach(
         self,
@@ -350,15 +357,19 @@ class UMANet(Method):
         """
         if not self.training:
             return
-        if not self.identified and seen.contrary.any():
+        if not self.identified:
             apart = at_odds.amax(1) - at_odds.masked_fill(~seen.some.shown, 1).amin(1)
-            self.decided.lerp_(apart[0, seen.contrary].mean(), 1 - RUNNING_MEAN)
+            total, number = over_ranks(torch.stack([(apart[0] * seen.contrary).sum(), seen.contrary.sum()]))
+            if number > 0:
+                self.decided.lerp_(total / number, 1 - RUNNING_MEAN)
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         if self.options.grade == "none":
             usual = torch.ones_like(usual)
         counts = seen.contrary & seen.some.of_images(usual) & seen.some.shown
-        add_fading(self.right, self.said, *sums_by_class(at_odds, seen.some.labels, counts, self.classes))
-        add_fading(self.doubt, self.seen, (uncertainty * seen.counted).sum([0, 2]), seen.counted.sum([0, 2]))
+        said = torch.stack(sums_by_class(at_odds, seen.some.labels, counts, self.classes))
+        doubt = torch.stack([(uncertainty * seen.counted).sum([0, 2]), seen.counted.sum([0, 2])])
+        add_fading(self.right, self.said, *over_ranks(said))
+        add_fading(self.doubt, self.seen, *over_ranks(doubt))
 
 
 def _over_space(values: Tensor, like: Tensor) -> Tensor:

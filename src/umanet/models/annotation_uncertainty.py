@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,9 +21,10 @@ class AnnotationUncertainty(nn.Module):
     """Features of the image and one annotation to the logit ``g`` of "this annotation is wrong here".
 
     Uncertainty is ``u = softplus(g)``, reliability ``w = exp(-u) = sigmoid(-g)``. ``g`` is a sum: what the image alone
-    says against a label, voxel by voxel, once for all annotators, and what is said against this annotation around
-    here, on a grid that is ``stride`` times coarser, interpolated. So annotators cost little. The network's own
-    prediction is not an input on purpose: in trials the module then confirmed its errors.
+    says against a label, voxel by voxel, once for all annotators; what is said against an annotator who says this class
+    (where annotators are identified); and what is said against this annotation around here, on a grid that is
+    ``stride`` times coarser, interpolated. So annotators cost little. The network's own prediction is not an input on
+    purpose: in trials the module then confirmed its errors.
 
     Reference:
         Wang et al., "Learning robust medical image segmentation from multi-source annotations", Medical Image
@@ -34,13 +35,15 @@ class AnnotationUncertainty(nn.Module):
         super().__init__()
         convolution = CONVOLUTION[task.spatial_dims]
         self.num_classes, self.stride = task.num_classes, stride
-        self.against_label = convolution(features, task.num_classes, 1, bias=False)
-        nn.init.zeros_(self.against_label.weight)
+        self.against_label = nn.Sequential(
+            nn.Linear(features, width), nn.LeakyReLU(0.1), nn.Linear(width, task.num_classes, bias=False)
+        )
         # One linear layer over (features, annotation) as a sum, so that the image's part is computed once.
         self.from_image = convolution(features, width, 3, padding=1)
         self.from_annotation = convolution(task.num_classes, width, 3, padding=1, bias=False)
         known = embedding and task.annotators_are_identified
         self.annotator = nn.Parameter(torch.zeros(len(task.annotators), width)) if known else None
+        self.habit = nn.Parameter(torch.zeros(len(task.annotators), task.num_classes)) if known else None
         self.context = convolution(width, width, 3, padding=1)
         self.out = nn.Linear(width, 1)
         nn.init.constant_(self.out.bias, START_BIAS)
@@ -48,13 +51,24 @@ class AnnotationUncertainty(nn.Module):
     def forward(
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
     ) -> Float[Tensor, "B R *spatial"]:
-        against, around = self.parts(features, annotations)
-        return around + against.gather(1, annotations.masked_fill(annotations == IGNORE, 0).long())
+        labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+        return self.around(features, annotations) + self.against(features, labels)
 
-    def parts(
+    def against(
+        self, features: Float[Tensor, "B F *spatial"], labels: Int64[Tensor, "B R *spatial"]
+    ) -> Float[Tensor, "B R *spatial"]:
+        """What is said against the label of each voxel by the image there, and by who said it."""
+        against = self.against_label(features.movedim(1, -1)).movedim(-1, 1).gather(1, labels)
+        if self.habit is None:
+            return against
+        by_annotator = labels.movedim(1, 0)
+        habits = self.habit.gather(1, by_annotator.flatten(1)).view(by_annotator.shape)
+        return against + habits.movedim(0, 1)
+
+    def around(
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
-    ) -> tuple[Float[Tensor, "B K *spatial"], Float[Tensor, "B R *spatial"]]:
-        """What is said against each class, and around here against each annotation; features get no gradient."""
+    ) -> Float[Tensor, "B R *spatial"]:
+        """What is said against each annotation around here; features get no gradient."""
         images, annotators, *shape = annotations.shape
         kernel: Any = tuple(min(self.stride, side) for side in shape)
         pool = AVERAGE_POOL[len(shape)](kernel, ceil_mode=True, count_include_pad=False)
@@ -68,8 +82,7 @@ class AnnotationUncertainty(nn.Module):
         hidden = functional.leaky_relu(self.context(functional.leaky_relu(hidden, 0.1)), 0.1)
         cells = self.out(hidden.movedim(1, -1))[..., 0]
         full = resample(cells, [side * self.stride for side in cells.shape[1:]], "linear")
-        around = full.unflatten(0, (images, annotators))[(..., *(slice(side) for side in shape))]
-        return self.against_label(features), around
+        return full.unflatten(0, (images, annotators))[(..., *(slice(side) for side in shape))]
 
     def _shares(
         self, annotations: Integer[Tensor, "B R *spatial"], pool: Callable[[Tensor], Tensor]

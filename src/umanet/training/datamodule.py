@@ -11,11 +11,15 @@ from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
 from umanet.data.index import DatasetIndex
 from umanet.data.transforms import collate
 from umanet.methods import Method
+from umanet.ranks import launch
 from umanet.types import Batch, Case, Sample
 
 
 class RunData(pl.LightningDataModule):
-    """Training and validation cases of a data set. An epoch is as long as the distance between validations."""
+    """Training and validation cases of a data set. An epoch is as long as the distance between validations.
+
+    Of several ranks each draws its part of every batch, and validates its share of the cases.
+    """
 
     def __init__(
         self,
@@ -26,7 +30,7 @@ class RunData(pl.LightningDataModule):
         config: RunConfig,
     ):
         super().__init__()
-        self.config, data = config, config.data
+        self.config, data, self.launch = config, config.data, launch()
         assert data.patch is not None  # chosen by plan_patch
         self.training = TrainingDataset(
             PreparedCases(training, index, data),
@@ -35,7 +39,8 @@ class RunData(pl.LightningDataModule):
             patch=data.patch,
             seed=config.seed,
         )
-        self.validation = PreparedCases(validation, index, data)
+        own = validation[self.launch.rank :: self.launch.ranks]
+        self.validation = PreparedCases(own, index, data)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         options, workers = self.config.trainer, self.config.data.workers
@@ -45,10 +50,12 @@ class RunData(pl.LightningDataModule):
             # Not Lightning's own count (set_epoch), which is one too high after a resume.
             return 0 if self.trainer is None else self.trainer.global_step // steps
 
+        share = self.launch.rank, self.launch.ranks
+        cases, batch, seed = len(self.training.cases), options.batch_size, self.config.seed
         return DataLoader(
             self.training,  # type: ignore[arg-type]  # samples in, batches out
-            batch_size=options.batch_size,
-            sampler=EpochSampler(len(self.training.cases), steps * options.batch_size, self.config.seed, epoch),
+            batch_size=batch // self.launch.ranks,
+            sampler=EpochSampler(cases, steps, batch, seed, epoch, share),
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,

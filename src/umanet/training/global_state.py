@@ -16,6 +16,7 @@ CHATTY = (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
     "lightning.fabric.utilities.seed",
+    "lightning.fabric.utilities.distributed",
 )
 """Lightning's advertisements and greetings. Its top logger is no use: importing Lightning sets that one's level."""
 

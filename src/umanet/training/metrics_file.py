@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from umanet.data.files import replace_file
 
@@ -37,6 +38,7 @@ class MetricsFile(Logger):
     def version(self) -> str:
         return ""
 
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         done = self.steps_done()
         self.rows.setdefault(done, {}).update(metrics, step=done)

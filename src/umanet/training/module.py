@@ -12,6 +12,7 @@ from umanet.errors import RunError
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import Method
 from umanet.metrics import soft_dice
+from umanet.ranks import over_ranks, ranks
 from umanet.types import IGNORE, Batch, Sample
 
 VALIDATION_METRIC = "validation/soft_dice"
@@ -30,10 +31,12 @@ class TrainingModule(pl.LightningModule):
     ):
         super().__init__()
         self.method, self.options, self.data, self.drawn, self.seed = method, trainer, data, drawn, seed
+        self.scores: list[float] = []
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """What a method draws depends on the seed and the step alone, so that a resumed run draws the same."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0]))
+        of_rank = [self.global_rank] if self.global_rank else []
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_step, *of_rank]).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.method.loss(batch, self.global_step / self.options.max_steps)
@@ -44,6 +47,7 @@ class TrainingModule(pl.LightningModule):
             on_step=False,
             on_epoch=True,
             batch_size=len(batch.image),
+            sync_dist=ranks() > 1,
         )
         return total
 
@@ -77,16 +81,14 @@ class TrainingModule(pl.LightningModule):
             if draws.any():
                 masks, own = (sample.annotations == k) & heard, probabilities[k] * heard
                 scores.append(soft_dice(own.numpy(), masks.numpy(), draws.numpy()))
-        if not scores:
-            return
-        self.log(
-            VALIDATION_METRIC,
-            torch.tensor(scores).mean(),
-            on_epoch=True,
-            on_step=False,
-            batch_size=1,
-            prog_bar=True,
-        )
+        if scores:
+            self.scores.append(float(np.mean(scores)))
+
+    def on_validation_epoch_end(self) -> None:
+        total, cases = over_ranks(torch.tensor([sum(self.scores), len(self.scores)], device=self.device))
+        self.scores.clear()
+        if cases > 0:
+            self.log(VALIDATION_METRIC, total / cases, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
         self.log_dict({name: float(value) for name, value in self.method.monitor().items()})

@@ -20,13 +20,20 @@ FREE = {"device", "threads"}
 MOST_NAMED = 6
 
 
-def find_checkpoint(run: Path, resume: Resume) -> Path | None:
+def find_checkpoint(run: Path, resume: Resume, *, leads: bool = True) -> Path | None:
     """The checkpoint to go on from; None starts afresh.
+
+    Args:
+        run: The run folder.
+        resume: As of ``train``.
+        leads: False: another process judges the folder, and may have begun to fill it.
 
     Raises:
         RunError: The folder is in use, or there is nothing to go on from.
     """
     last = run / FOLDER / LAST
+    if not leads:
+        return last if resume != "never" and last.exists() else None
     if resume == "must" and not last.exists():
         raise RunError(
             f"No {FOLDER}/{LAST} found in {run}, one expected by --resume must. Check the path, or start afresh."
@@ -51,8 +58,14 @@ def is_finished(run: Path) -> bool:
 
 
 @contextmanager
-def run_folder(run: Path) -> Iterator[None]:
-    """Makes the folder. One that was new or empty is so again where something fails before there is a checkpoint."""
+def run_folder(run: Path, *, leads: bool = True) -> Iterator[None]:
+    """Makes the folder. One that was new or empty is so again where something fails before there is a checkpoint.
+
+    Of several processes the one that ``leads`` does.
+    """
+    if not leads:
+        yield
+        return
     existed = run.exists()
     ours = not existed or not any(run.iterdir())
     (run / FOLDER).mkdir(parents=True, exist_ok=True)

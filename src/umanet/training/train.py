@@ -19,9 +19,11 @@ from umanet.errors import DatasetError, Interrupted
 from umanet.grading import warn_if_blind
 from umanet.inference.model_file import save_model
 from umanet.inference.tiles import half_on_cuda
-from umanet.methods import build_method
+from umanet.methods import Method, build_method
+from umanet.ranks import launch
 from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, read_checkpoint
 from umanet.training.datamodule import RunData
+from umanet.training.distributed import disconnect, raise_if_lost, refuse_uneven_ranks, strategy_for
 from umanet.training.global_state import global_state_put_back, lightning_quiet
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
@@ -55,7 +57,7 @@ def train(
     Args:
         config: What to do; written, with everything that was decided from the data, to ``run/run.toml``.
         index: The data set; its ``train`` and ``validation`` splits are used, nothing else is read.
-        run: The run folder to make.
+        run: The run folder to make; where several ranks train together (``umanet.ranks``), one that all see.
         resume: ``never``: ``run`` must be new. ``auto``: go on if there is something to go on from. ``must``: refuse
             to start afresh.
         callbacks: Further Lightning callbacks (a progress bar).
@@ -69,8 +71,10 @@ def train(
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
     torch.set_num_threads(config.threads or 1)
-    checkpoint = find_checkpoint(run, resume)
+    ours = launch()
+    checkpoint = find_checkpoint(run, resume, leads=ours.leads)
     training, validation = _cases(index)
+    refuse_uneven_ranks(ours, config.trainer.batch_size, len(validation))
     config = plan(config, index, training)
     if checkpoint is not None:
         refuse_other_config(run, config, index.spatial_dims)
@@ -89,16 +93,17 @@ def train(
         raise DatasetError(
             f"No training case of {index.name!r} has what {config.method!r} learns from. Use another method."
         )
-    with run_folder(run):
-        if checkpoint is None:
+    with run_folder(run, leads=ours.leads):
+        if checkpoint is None and ours.leads:
             record(run, config, index)
         log.info("Working grid: %s.", config.data.working_grid)
         data = RunData(index, training, validation, method, config)
         module = TrainingModule(method, config.trainer, config.data, index.task.drawn, config.seed)
-        trainer = _trainer(config, run, callbacks or [])
+        trainer = _trainer(config, method, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)
-        _release(trainer, module, index, config, run)
-    warn_if_blind(method)
+        if ours.leads:
+            _release(trainer, module, index, config, run)
+            warn_if_blind(method)
     return run
 
 
@@ -110,7 +115,7 @@ def _cases(index: DatasetIndex) -> tuple[list[Case], list[Case]]:
     return index.select("train"), index.select("validation")
 
 
-def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trainer:
+def _trainer(config: RunConfig, method: Method, run: Path, callbacks: list[Callback]) -> pl.Trainer:
     options = config.trainer
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}[config.device]
     checkpoints = [
@@ -133,7 +138,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
     ]
     trainer = pl.Trainer(
         accelerator=accelerator,
-        devices=1,
+        **strategy_for(launch(), config.device, method),
         max_steps=options.max_steps,
         max_epochs=-1,
         precision=_precision(options.precision, config.device),
@@ -144,6 +149,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[Callback]) -> pl.Trai
         ],
         callbacks=[*checkpoints, *callbacks],
         plugins=[WholeCheckpoints()],
+        use_distributed_sampler=False,  # ours deals out the draws
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
@@ -168,8 +174,13 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint:
         trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
         interrupted = True
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C switched off
+    except RuntimeError as error:
+        raise_if_lost(error, trainer.global_step, run / FOLDER / LAST)
+        raise
+    finally:
+        disconnect()
+    if interrupted and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, on_interrupt)  # and leaves Ctrl-C switched off
     if interrupted or trainer.interrupted:
         kept = (
             f"{run / FOLDER / LAST} is kept" if (run / FOLDER / LAST).exists() else "no checkpoint had been written yet"
