@@ -149,5 +149,6 @@ def test_patterns_tell_all_voxels_apart_however_many_annotators_there_are(annota
     distinct, counts = np.unique(annotations.reshape(annotators, -1), axis=1, return_counts=True)
     assert len(patterns.counts) == distinct.shape[1]
     assert sorted(patterns.counts) == sorted(counts)
-    restored = patterns.ballots.argmax(axis=2)[patterns.index].T.reshape(annotations.shape)
+    index = np.searchsorted(patterns.coded.occurring, patterns.coded.codes)
+    restored = patterns.ballots.argmax(axis=2)[index].T.reshape(annotations.shape)
     np.testing.assert_array_equal(restored, annotations)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, Float64, Int64, Integer
 from numpy.typing import ArrayLike
 
 from umanet.errors import AnnotationError
+from umanet.fusion.codes import Coded, encode, parts_of
 from umanet.types import IGNORE
 
 Drawn = Sequence[tuple[int, ...]]
@@ -25,9 +26,6 @@ Drawn = Sequence[tuple[int, ...]]
 
 Fused = tuple[Float32[np.ndarray, "K *spatial"], Float64[np.ndarray, "R K K"]]
 """Class probabilities, and ``confusion[r, i, j]``: P(annotator r says class j | the result is class i)."""
-
-LARGEST_CODE_TABLE = 2**16
-"""Entries of a table over all pattern codes: half a megabyte, which stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class VotePatterns:
         ballots: Votes of each pattern, each of sum 1, or 0 of who abstains; rest votes are spread.
         said: The same as written, one-hot: a rest vote is a 0. The very ``ballots`` where there are none.
         counts: Voxels that show each pattern; at least 1.
-        index: Pattern of each voxel.
+        coded: Which pattern each voxel shows.
     """
 
     annotators: Int64[np.ndarray, " S"]
@@ -50,7 +48,7 @@ class VotePatterns:
     ballots: Float64[np.ndarray, "P S K"]
     said: Float64[np.ndarray, "P S K"]
     counts: Float64[np.ndarray, " P"]
-    index: Int64[np.ndarray, " N"]
+    coded: Coded
 
     @property
     def votes(self) -> Float64[np.ndarray, "P K"]:
@@ -79,11 +77,8 @@ class VotePatterns:
     def fused(self, probabilities: Float[np.ndarray, "P K"]) -> Fused:
         """The result of a fusion from its probabilities for each pattern; zeros where all abstain."""
         probabilities = np.where(self.speaking[:, None] > 0, probabilities, 0)
+        maps = self.coded.look_up(probabilities.astype(np.float32))
         num_classes = probabilities.shape[1]
-        maps = np.empty((num_classes, self.index.size), np.float32)
-        for of_voxels, of_patterns in zip(maps, probabilities.T.astype(np.float32), strict=True):
-            # "raise", the default, would copy the output.
-            np.take(of_patterns, self.index, out=of_voxels, mode="clip")
         confusion = np.zeros((self.num_annotators, num_classes, num_classes))
         confusion[self.annotators] = self.confusion(probabilities)
         return maps.reshape(num_classes, *self.shape), confusion
@@ -108,23 +103,18 @@ def count_patterns(annotations: ArrayLike, present: ArrayLike, num_classes: int,
             f"Classes drawn by {len(drawn)} annotators found, by {len(here)} expected: name them for every annotator."
         )
     annotators = np.flatnonzero(here)
-    votes = [labels[annotator].reshape(-1) for annotator in annotators]
+    votes = [labels[annotator] for annotator in annotators]
     abstains = [_check_labels(int(r), vote, num_classes) for r, vote in zip(annotators, votes, strict=True)]
-    # Abstention is a digit of its own, after those of the classes.
-    votes = [np.where(v == IGNORE, num_classes, v) if some else v for v, some in zip(votes, abstains, strict=True)]
-    index, num_patterns = _pattern_index(votes, num_classes + any(abstains))
-    example = np.empty(num_patterns, np.int64)  # a voxel, any one, that shows the pattern
-    example[index] = np.arange(index.size)
-    patterns = np.stack([vote[example] for vote in votes], axis=1)
-    said = np.eye(num_classes + 1, num_classes)[patterns]
+    coded = encode(votes, num_classes, abstains)
+    said = np.eye(num_classes + 1, num_classes)[coded.patterns]
     return VotePatterns(
         annotators=annotators,
         num_annotators=len(here),
         shape=labels.shape[1:],
         ballots=_spread(said, [drawn[int(r)] for r in annotators]) if drawn else said,
         said=said,
-        counts=np.bincount(index, minlength=num_patterns).astype(np.float64),
-        index=index,
+        counts=coded.counts.astype(np.float64),
+        coded=coded,
     )
 
 
@@ -142,28 +132,6 @@ def _spread(said: Float64[np.ndarray, "P S K"], drawn: Drawn) -> Float64[np.ndar
     share = np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
     share[:, :, 0] += total[:, :, 0] == 0
     return definite + rest[:, :, None] * share
-
-
-def _pattern_index(votes: list[Integer[np.ndarray, " N"]], num_classes: int) -> tuple[Int64[np.ndarray, " N"], int]:
-    """Pattern of each voxel, 0..P-1, and P.
-
-    A pattern's code is its votes as the digits of a number in base K. Renumbering before the codes outgrow
-    the table keeps them below P * K: no sorting, and no overflow however many annotators there are.
-    """
-    codes, size = votes[0].astype(np.int64), num_classes
-    for vote in votes[1:]:
-        if size * num_classes > LARGEST_CODE_TABLE:
-            codes, size = _renumbered(codes, size)
-        codes *= num_classes
-        codes += vote.astype(np.int64, copy=False)
-        size *= num_classes
-    return _renumbered(codes, size)
-
-
-def _renumbered(codes: Int64[np.ndarray, " N"], size: int) -> tuple[Int64[np.ndarray, " N"], int]:
-    """Codes below ``size`` as 0..P-1 without gaps, and P."""
-    occurs = np.bincount(codes, minlength=size) > 0
-    return (np.cumsum(occurs) - 1)[codes], int(occurs.sum())
 
 
 def _checked(labels: np.ndarray, present: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,12 +159,12 @@ def _checked(labels: np.ndarray, present: np.ndarray, num_classes: int) -> tuple
     return labels, present
 
 
-def _check_labels(annotator: int, vote: Integer[np.ndarray, " N"], num_classes: int) -> bool:
+def _check_labels(annotator: int, vote: Integer[np.ndarray, "*spatial"], num_classes: int) -> bool:
     """Whether any label is ``IGNORE``."""
-    lowest, highest = int(vote.min()), int(vote.max())
+    lowest, highest = 0 if vote.dtype.kind == "u" else int(vote.min()), int(vote.max())
     abstains = highest == IGNORE >= num_classes
     if abstains:
-        highest = int(vote.max(initial=0, where=vote != IGNORE))
+        highest = max(int(vote[p].max(initial=0, where=vote[p] != IGNORE)) for p in parts_of(vote.shape))
     if lowest < 0 or highest >= num_classes:
         value = lowest if lowest < 0 else highest
         raise AnnotationError(
