@@ -182,8 +182,8 @@ def page(rows: list[dict], options: argparse.Namespace, command: str) -> str:
         "256 x 256 pixels, 3D: 2 volumes of 64^3 voxels. Blobs of which every annotator draws the border elsewhere: a "
         "quarter of the voxels is drawn by somebody, a sixth is disputed; networks have learned for 20 steps. A step "
         f"is forward, backward, clipping and AdamW. Medians over {options.rounds} rounds in which all take turns in "
-        "one process; in brackets the quartiles of the ratio, which are what the machine makes of it. Peak memory: what "
-        "three steps need beyond what there was, in a process of their own, at the start of a training, where a "
+        "one process; in brackets the quartiles of the ratio, which are what the machine makes of it. Peak memory: "
+        "what three steps need beyond what there was, in a process of their own, at the start of a training, where a "
         "network that has learned nothing takes every voxel for foreground."
     )
     lines = [
