@@ -108,3 +108,9 @@ def test_workers_need_the_folder_of_the_model_and_refuse_another_one(made, tmp_p
     release(index, tmp_path / "other", other=True)
     with pytest.raises(ModelFileError, match="another run took its place"):
         grader_for(ready, index, Executor(workers=2), tmp_path / "other")()
+
+
+@pytest.mark.parametrize("flag", ["--workers", "--processes"])
+def test_benchmark_takes_both_words_for_rows_at_a_time(tmp_path, flag, capsys):
+    assert main(["benchmark", str(tmp_path / "suite.toml"), "-o", str(tmp_path / "out"), flag, "0"]) == 2
+    assert "--processes 0 found, at least 1 expected" in capsys.readouterr().err

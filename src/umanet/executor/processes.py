@@ -87,7 +87,8 @@ def _after_a_loss(tasks: deque[Task], workers: int) -> int:
             raise ExecutorError(
                 f"A worker that died twice at case {task.name!r}, the last time with no other beside it, found; one "
                 "that ends by itself expected. It is short of memory (see what the system logged), or the files of "
-                "the case crash a reader: try it with --workers 1 on a machine with more memory."
+                "the case crash a reader: try it with --workers 1. (A script of yours must call it under "
+                "if __name__ == '__main__', as workers import the script.)"
             )
     left = max(1, workers // 2)
     log.warning(
