@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from umanet.data.sources.folder import index as index_folder
     from umanet.errors import UmanetError
     from umanet.evaluation import compare, evaluate, read_evaluation
+    from umanet.executor import Executor
     from umanet.fusion import FUSIONS
     from umanet.grading import grade
     from umanet.inference.model_file import Model, load_model
@@ -57,6 +58,7 @@ _WHERE = {
     "evaluate": "evaluation",
     "read_evaluation": "evaluation",
     "compare": "evaluation",
+    "Executor": "executor",
     "build_report": "report",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "Batch",
     "Case",
     "DatasetIndex",
+    "Executor",
     "Method",
     "Model",
     "Prediction",

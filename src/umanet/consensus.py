@@ -2,8 +2,9 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from umanet.data.case_size import largest_case
 from umanet.data.files import whole_folder
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex, read_index, write_index
 from umanet.errors import ConfigError, DatasetError
+from umanet.executor import INLINE, Executor, Shared, shared
 from umanet.fusion import FUSIONS, fusion_options
 from umanet.fusion.staple import OneClassWarning
-from umanet.grading import for_annotators, graded_cases, log_left_out, warn_if_blind
+from umanet.grading import for_annotators, graded_case, grader_for, log_left_out, warn_if_blind
 from umanet.inference.model_file import Model
 from umanet.inference.prediction_files import CaseFiles, write_case, write_manifest
 from umanet.types import IGNORE, Case, Sample
@@ -28,6 +31,21 @@ Fusing = tuple[Sample, Float[Tensor, "K *spatial"], Bool[Tensor, "*spatial"] | N
 log = logging.getLogger("umanet")
 
 
+@dataclass(frozen=True)
+class Fused:
+    """What is written of a case.
+
+    Attributes:
+        files: Relative to the output.
+        ignore: Values in its label map where nothing is said.
+        one_class: Whether all its annotations hold one class everywhere.
+    """
+
+    files: CaseFiles
+    ignore: tuple[int, ...]
+    one_class: bool
+
+
 def fuse_dataset(
     index: DatasetIndex,
     how: str | Model,
@@ -35,6 +53,8 @@ def fuse_dataset(
     *,
     split: str | None = None,
     options: dict[str, Any] | None = None,
+    executor: Executor = INLINE,
+    run: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetIndex:
     """Fuse the annotations of every case and write labels, probabilities and entropy.
@@ -49,6 +69,8 @@ def fuse_dataset(
         split: Fuse only this split.
         options: Further arguments of the fusion: ``ties`` of ``majority``, ``seed`` of ``random``, the name of the
             ``annotator`` of ``single``; cases without this annotator are then left out.
+        executor: Where cases are fused.
+        run: The folder of the model, which other processes load it from.
         progress: Called with the number of cases that are done, and of all.
 
     Returns:
@@ -58,19 +80,22 @@ def fuse_dataset(
         ConfigError: No such fusion, annotator or option.
         DatasetError: No case has an annotation.
         TaskError: The model is made for another task.
+        ExecutorError: The workers or their scheduler are gone.
     """
+    known = index.without_cases()
     if isinstance(how, Model):
         if options:
             raise ConfigError(f"Option {next(iter(options))!r} found with a run, which takes none. Leave it out.")
         cases = {case.id: case for case in index.select(split) if case.annotations}
-        drawn, fused = _drawn(index, cases.values()), _by_model(how, index, split)
+        drawn = _drawn(index, cases.values())
+        fuse = partial(_by_model, ready=grader_for(for_annotators(how, index), index, executor, run), index=known)
         made_by = {"method": how.config.method, "sha256": how.digest}
     else:
         needed = {options["annotator"]} if options and "annotator" in options else set()
         options = fusion_options(how, options or {}, index.annotators)
         cases = {c.id: c for c in index.select(split) if c.annotations and needed <= set(c.annotations)}
         drawn = _drawn(index, cases.values(), options.get("annotator"))
-        fused, made_by = _by_vote(how, index, cases, options, drawn), {"method": how}
+        fuse, made_by = partial(_by_vote, how=how, index=known, options=options, drawn=drawn), {"method": how}
     if not cases:
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
@@ -78,13 +103,14 @@ def fuse_dataset(
     log_left_out(len(index.select(split)) - len(cases), len(index.select(split)))
     with whole_folder(output) as place:
         written: dict[str, CaseFiles] = {}
-        ignore = index.ignore
-        for sample, probabilities, unknown in fused:
-            ignore = ignore or ((_free_value(index),) if unknown is not None else ())
-            given = sample.case, probabilities, sample.geometry, index.classes, place
-            written[sample.case] = write_case(*given, unknown=unknown, ignore=next(iter(ignore), None))
-            if progress:
-                progress(len(written), len(cases))
+        ignore, one_class = index.ignore, 0
+        write = partial(_fuse_and_write, fuse=fuse, index=known, place=shared(place))
+        with executor.map(write, list(cases.values()), cases, partial(largest_case, cases.values())) as results:
+            for case, fused in zip(cases, results, strict=True):
+                written[case] = fused.files
+                ignore, one_class = ignore or fused.ignore, one_class + fused.one_class
+                if progress:
+                    progress(len(written), len(cases))
         write_manifest(written, index.classes, made_by, place, split=split, ignore=ignore)
         new = tuple(_with_consensus(cases[name], place / files["labels"]) for name, files in written.items())
         changed = {
@@ -96,6 +122,13 @@ def fuse_dataset(
         write_index(index.model_copy(update=changed), place / "dataset.json")
     if isinstance(how, Model):
         warn_if_blind(how.method)
+    elif how == "staple" and one_class:
+        log.warning(
+            "In %d of %d cases all annotations hold one class everywhere (all empty, say): nothing for STAPLE to "
+            "learn.",
+            one_class,
+            len(cases),
+        )
     return read_index(output / "dataset.json")
 
 
@@ -116,10 +149,19 @@ def _free_value(index: DatasetIndex) -> int:
     return next(value for value in (*range(IGNORE, 0, -1), *range(IGNORE + 1, 2**16)) if value not in taken)
 
 
-def _by_model(model: Model, index: DatasetIndex, split: str | None) -> Iterator[Fusing]:
-    for graded in graded_cases(for_annotators(model, index), index, split):
-        silent = (graded.sample.annotations[graded.sample.present] == IGNORE).all(0)
-        yield graded.sample, graded.grades.consensus[0], silent if silent.any() else None
+def _fuse_and_write(case: Case, fuse: Callable[[Case], Fusing], index: DatasetIndex, place: Shared) -> Fused:
+    folder = place.here()
+    sample, probabilities, unknown = fuse(case)
+    ignore = index.ignore or ((_free_value(index),) if unknown is not None else ())
+    given = case.id, probabilities, sample.geometry, index.classes, folder
+    files = write_case(*given, unknown=unknown, ignore=next(iter(ignore), None))
+    return Fused(files, ignore, len(sample.annotations[sample.present].unique()) == 1)
+
+
+def _by_model(case: Case, ready: Callable[[], Model], index: DatasetIndex) -> Fusing:
+    graded = graded_case(ready(), case, index)
+    silent = (graded.sample.annotations[graded.sample.present] == IGNORE).all(0)
+    return graded.sample, graded.grades.consensus[0], silent if silent.any() else None
 
 
 def _unknown(
@@ -135,28 +177,16 @@ def _unknown(
     return unknown if unknown.any() else None
 
 
-def _by_vote(
-    how: str, index: DatasetIndex, cases: dict[str, Case], options: dict[str, Any], drawn: tuple[int, ...]
-) -> Iterator[Fusing]:
-    one_class, alone = 0, options.get("annotator")
-    for case in cases.values():
-        sample = read_case(case, index)
-        named = {"seed": 0, "epoch": 0, **options, "case": case.id} if how == "random" else options
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OneClassWarning)  # counted instead
-            given = (sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes)
-            fused = torch.from_numpy(FUSIONS[how](*given, drawn=index.task.drawn, **named)[0])
-        one_class += len(sample.annotations[sample.present].unique()) == 1
-        if alone is not None:  # nobody else was asked
-            sample = replace(sample, present=torch.arange(len(index.annotators)) == alone)
-        yield sample, fused, _unknown(sample, index, fused, drawn)
-    if how == "staple" and one_class:
-        log.warning(
-            "In %d of %d cases all annotations hold one class everywhere (all empty, say): nothing for STAPLE to "
-            "learn.",
-            one_class,
-            len(cases),
-        )
+def _by_vote(case: Case, how: str, index: DatasetIndex, options: dict[str, Any], drawn: tuple[int, ...]) -> Fusing:
+    sample, alone = read_case(case, index), options.get("annotator")
+    named = {"seed": 0, "epoch": 0, **options, "case": case.id} if how == "random" else options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OneClassWarning)  # counted instead
+        given = (sample.annotations.numpy(), sample.present.numpy(), index.task.num_classes)
+        fused = torch.from_numpy(FUSIONS[how](*given, drawn=index.task.drawn, **named)[0])
+    if alone is not None:  # nobody else was asked
+        sample = replace(sample, present=torch.arange(len(index.annotators)) == alone)
+    return sample, fused, _unknown(sample, index, fused, drawn)
 
 
 def _with_consensus(case: Case, labels: Path) -> Case:

@@ -58,5 +58,9 @@ class OutputError(UmanetError):
     """The output cannot be written: it exists, the disk is full, no permission."""
 
 
+class ExecutorError(UmanetError):
+    """Workers die, or a scheduler is gone: cases cannot be done where they were sent."""
+
+
 class Interrupted(UmanetError):
     """The user pressed Ctrl-C. The message says what was kept and how to go on."""

@@ -4,7 +4,8 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
+from umanet.data.case_size import largest_case
 from umanet.data.files import replace_file, whole_folder
 from umanet.data.geometry import ras_affine, resample
 from umanet.data.images import file_name, read_case, write_map
 from umanet.data.index import DatasetIndex
 from umanet.data.transforms import prepare
-from umanet.errors import DatasetError, TaskError
-from umanet.inference.model_file import Model, check_task
+from umanet.errors import ConfigError, DatasetError, ModelFileError, TaskError
+from umanet.executor import INLINE, Executor, Shared, shared
+from umanet.inference.model_file import Model, check_task, load_model
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import GradesAnnotations, Method
 from umanet.types import IGNORE, AnnotationGrades, Batch, Case, Geometry, Sample
@@ -57,6 +60,51 @@ def for_annotators(model: Model, index: DatasetIndex) -> Model:
     return dataclasses.replace(model, method=method, task=index.task)
 
 
+@dataclass(frozen=True)
+class Grader:
+    """A model that grades the annotators of a data set, and travels: as its folder, loaded once in each process.
+
+    Attributes:
+        run: Its folder.
+        digest: Of the weights that are expected there.
+        device: Where it computes.
+        index: The data set, without its cases.
+    """
+
+    run: Path
+    digest: str
+    device: str
+    index: DatasetIndex = field(hash=False)
+
+    def model(self) -> Model:
+        """Raises: ModelFileError: It is not there, or another one by now."""
+        return _loaded(self)
+
+
+@lru_cache(maxsize=1)
+def _loaded(grader: Grader) -> Model:
+    model = load_model(grader.run, device=grader.device, grading=True)
+    if model.digest != grader.digest:
+        raise ModelFileError(
+            f"Weights {model.digest[:12]}… found by a worker, {grader.digest[:12]}… expected, in {grader.run}: another "
+            "run took its place. Start again."
+        )
+    return for_annotators(model, grader.index)
+
+
+def grader_for(model: Model, index: DatasetIndex, executor: Executor, run: Path | None) -> Callable[[], Model]:
+    """Gives a model that is ready ``for_annotators``, wherever ``executor`` asks for it.
+
+    Raises:
+        ConfigError: Other processes are to load it, and ``run`` is not given.
+    """
+    if not executor.elsewhere:
+        return lambda: model
+    if run is None:
+        raise ConfigError("Several workers found, but no `run`, the folder that each loads the model from. Give it.")
+    return Grader(run.resolve(), model.digest, str(model.device), index.without_cases()).model
+
+
 @torch.inference_mode()
 def grade_case(model: Model, sample: Sample) -> AnnotationGrades:
     """Grades of one case's annotations: maps on the image's own grid, qualities as seen on the working grid."""
@@ -88,8 +136,12 @@ def graded_cases(model: Model, index: DatasetIndex, split: str | None = None) ->
     """Grade case after case; one is in memory at a time. Cases without any annotation are left out."""
     for case in index.select(split):
         if case.annotations:
-            sample = read_case(case, index)
-            yield GradedCase(case, sample, grade_case(model, sample))
+            yield graded_case(model, case, index)
+
+
+def graded_case(model: Model, case: Case, index: DatasetIndex) -> GradedCase:
+    sample = read_case(case, index)
+    return GradedCase(case, sample, grade_case(model, sample))
 
 
 def blindness(method: Method) -> str | None:
@@ -127,6 +179,8 @@ def grade(
     *,
     split: str | None = None,
     maps: bool = True,
+    executor: Executor = INLINE,
+    run: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Grade every annotation of a data set and write what was found.
@@ -140,6 +194,8 @@ def grade(
         output: A new or empty folder.
         split: Grade only this split.
         maps: Whether to write the maps.
+        executor: Where cases are graded.
+        run: The folder of the model, which other processes load it from.
         progress: Called with the number of cases that are done, and of all.
 
     Returns:
@@ -149,26 +205,39 @@ def grade(
         TaskError: The data set is of another task than the model.
         DatasetError: No case has an annotation.
         OutputError: ``output`` is in use or cannot be written.
+        ExecutorError: The workers or their scheduler are gone.
     """
     trained, model = model.method, for_annotators(model, index)
-    total = sum(bool(case.annotations) for case in index.select(split))
-    if not total:
+    ready = grader_for(model, index, executor, run)
+    cases = [case for case in index.select(split) if case.annotations]
+    if not cases:
         raise DatasetError(
             f"No annotation found in split {split!r} of {index.name!r}, at least one expected. Check --split."
         )
     with whole_folder(output) as place:
         rows: list[dict[str, Any]] = []
-        for done, graded in enumerate(graded_cases(model, index, split), start=1):
-            rows += annotation_rows(graded, index.annotators)
-            if maps:
-                _write_maps(graded, index.annotators, place)
-            if progress:
-                progress(done, total)
+        one = partial(_grade_and_write, ready=ready, index=index.without_cases(), place=shared(place) if maps else None)
+        with executor.map(one, cases, [case.id for case in cases], partial(largest_case, cases)) as results:
+            for done, found in enumerate(results, start=1):
+                rows += found
+                if progress:
+                    progress(done, len(cases))
         table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
         _write_tables(table, model.method, index, place)
-    log_left_out(len(index.select(split)) - total, len(index.select(split)))
+    log_left_out(len(index.select(split)) - len(cases), len(index.select(split)))
     warn_if_blind(trained)
     return table
+
+
+def _grade_and_write(
+    case: Case, ready: Callable[[], Model], index: DatasetIndex, place: Shared | None
+) -> list[dict[str, Any]]:
+    """The rows of a case; its maps go to ``place``."""
+    folder = None if place is None else place.here()
+    graded = graded_case(ready(), case, index)
+    if folder is not None:
+        _write_maps(graded, index.annotators, folder)
+    return annotation_rows(graded, index.annotators)
 
 
 def _write_tables(table: pd.DataFrame, method: Method, index: DatasetIndex, output: Path) -> None:

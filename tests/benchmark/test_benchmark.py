@@ -88,7 +88,7 @@ def test_a_suite_is_done_resumed_and_grows(suite, monkeypatch, capsys):
         .replace('"truth", "majority", "mean", ', '"majority", ')
     )
     suite.write_text(text.replace("[1e-3, 1e-2]", "[1e-2]"))
-    assert benchmark(suite, "--processes", 2) == 0
+    assert benchmark(suite, "--workers", 2) == 0
     said = capsys.readouterr().err
     assert "3 rows of 4 done, 1 not applicable: " in said
     assert "pionono is not applicable to discs: Anonymous annotators found" in said

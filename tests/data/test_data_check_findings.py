@@ -17,6 +17,7 @@ from umanet.__main__ import main
 from umanet.data.check import CODES, CheckReport, check
 from umanet.data.index import ClassDefinition, DatasetIndex, read_index, write_index
 from umanet.data.sources import folder
+from umanet.executor import INLINE, Executor
 from umanet.types import Case
 
 SHAPES = {2: (24, 24), 3: (24, 24, 12)}
@@ -333,12 +334,15 @@ def spoilt(root: Path, dims: int) -> DatasetIndex:
     return index
 
 
-def test_any_number_of_workers_gives_the_same_report(tmp_path, dims):
+@pytest.mark.parametrize("how", ["processes", "threads"])
+def test_any_number_of_workers_gives_the_same_report(tmp_path, dims, how, monkeypatch):
     index = spoilt(tmp_path, dims)
-    one = check(index, workers=1)
+    one = check(index, executor=INLINE)
     assert codes(one) == ["unreadable", "geometry", "same-annotation", "empty-annotation"]
     told = []
-    assert check(index, workers=4, progress=lambda done, total: told.append((done, total))) == one
+    monkeypatch.setattr("umanet.data.check.dataset._threads", lambda index: 4)
+    executor = Executor(workers=2) if how == "processes" else None
+    assert check(index, executor=executor, progress=lambda done, total: told.append((done, total))) == one
     assert told == [(n, 12) for n in range(1, 13)]
 
 

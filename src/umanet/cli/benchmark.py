@@ -21,7 +21,7 @@ class Benchmark:
     """Folder for data sets, runs and results."""
     root: Path | None = None
     """Folder that the paths in the suite are relative to. Default: that of the suite."""
-    processes: int = 1
+    processes: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1
     """Rows at a time, one thread each."""
     retry: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also do again what failed or took too long."""

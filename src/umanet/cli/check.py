@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.terminal import next_step, print_text, progress, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ ERRORS_FOUND = 1
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(CaseParallel):
     """Read every file of a data set and report every problem. Exit code 1: there are errors."""
 
     dataset: tyro.conf.Positional[Path]
@@ -28,8 +29,6 @@ class Check:
     fix: tyro.conf.FlagCreatePairsOff[bool] = False
     """Copy the image's header onto NIfTI annotations of the same stored shape whose geometry differs, after a backup
     (FILE.bak-1). Never resamples."""
-    workers: int | None = None
-    """Cases that are read at a time. Default: one per CPU, at most 8, for large files; one for small files."""
 
     def run(self) -> int:
         from umanet.data.files import replace_file
@@ -55,8 +54,10 @@ class Check:
     def _check(self, index: "DatasetIndex") -> "CheckReport":
         from umanet.data.check import check
 
+        # Where nothing is said, check itself chooses: threads, where files are large.
+        executor = None if self.workers is None and self.scheduler is None else self.executor()
         with progress("Checking") as report:
-            return check(index, workers=self.workers, progress=report)
+            return check(index, executor=executor, progress=report)
 
 
 def _mend(index: "DatasetIndex", found: "CheckReport") -> "list[Mended]":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.terminal import print_table, print_text, progress, say
 from umanet.errors import ConfigError
 
@@ -15,7 +16,7 @@ Layout = Literal["table", "markdown", "latex"]
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(CaseParallel):
     """Score predictions of this or any other tool against the truth, the annotations, or whatever there is."""
 
     predictions: tyro.conf.Positional[Path]
@@ -62,6 +63,7 @@ class Evaluate:
         from umanet.data.index import read_index
         from umanet.evaluation import evaluate
 
+        executor = self.executor()
         index = read_index(self.dataset)
         require_one_form(self.format, as_json=self.json)
         with nullcontext() if self.output is None else whole_folder(self.output) as place:
@@ -69,7 +71,7 @@ class Evaluate:
                 found = evaluate(
                     self.predictions, index, against=self.against, split=self.split, protocol=self.protocol,
                     per_annotator=self.per_annotator or None, label_values=self.label_values, seed=self.seed,
-                    progress=report, **self._options(),
+                    executor=executor, progress=report, **self._options(),
                 )  # fmt: skip
             if place is not None:
                 found.write(place)

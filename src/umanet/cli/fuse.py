@@ -4,13 +4,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
 from umanet.errors import ConfigError, counted, did_you_mean
 
 
 @dataclass(frozen=True)
-class Fuse:
+class Fuse(CaseParallel):
     """Make one label map per case out of all its annotations, ready for any other trainer."""
 
     dataset: tyro.conf.Positional[Path]
@@ -31,20 +32,23 @@ class Fuse:
     device: Device = "auto"
     """Where a run's network computes."""
     threads: int | None = None
-    """CPU threads for a run's network. Default: as many as the run was trained with."""
+    """CPU threads for a run's network, where there is one worker. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.consensus import fuse_dataset
         from umanet.data.index import read_index
         from umanet.fusion import FUSIONS
 
+        executor = self.executor()
         index = read_index(self.dataset)
-        how = self.how
+        how, run = self.how, None
         if how not in FUSIONS:
-            how = open_model(run_folder(how), self.device, self.threads, grading=True)
+            run = run_folder(how)
+            how = open_model(run, self.device, self.threads, grading=True)
         with progress("Fusing") as report:
             fused = fuse_dataset(
-                index, how, self.output, split=self.split, options=self._options(), progress=report
+                index, how, self.output, split=self.split, options=self._options(), executor=executor, run=run,
+                progress=report,
             )  # fmt: skip
         cases = counted(len(fused.cases), "case")
         say(f"One consensus for each of {cases} in {self.output}, with its own dataset.json.")

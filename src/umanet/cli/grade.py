@@ -4,6 +4,7 @@ from typing import Annotated
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, print_table, progress, say
 
@@ -12,7 +13,7 @@ COLUMNS = ("case", "annotator", "quality", "low", "doubtful_voxels", "where")
 
 
 @dataclass(frozen=True)
-class Grade:
+class Grade(CaseParallel):
     """Grade every annotation: how doubtful it is, and where. Works for new annotations of new images too."""
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
@@ -28,16 +29,20 @@ class Grade:
     device: Device = "auto"
     """Where the network computes."""
     threads: int | None = None
-    """CPU threads of torch. Default: as many as the run was trained with."""
+    """CPU threads of torch, where there is one worker. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.data.index import read_index
         from umanet.grading import grade
 
+        executor = self.executor()
         index = read_index(self.dataset)
         model = open_model(self.run_folder, self.device, self.threads, grading=True)
         with progress("Grading") as report:
-            table = grade(model, index, self.output, split=self.split, maps=not self.no_maps, progress=report)
+            table = grade(
+                model, index, self.output, split=self.split, maps=not self.no_maps, executor=executor,
+                run=self.run_folder, progress=report,
+            )  # fmt: skip
         shown = table.head(SHOWN).round(3).to_dict(orient="records")
         rows: list[dict[str, object]] = [
             {name: "-" if row[name] != row[name] else row[name] for name in COLUMNS} for row in shown

@@ -68,6 +68,8 @@ def new_folder(folder: Path) -> Path:
 def whole_folder(output: Path) -> Iterator[Path]:
     """A folder to write to, which is ``output`` when the block succeeds.
 
+    Whatever is called ``.writing-`` something in it is removed: half files of processes that were killed.
+
     A new ``output`` appears whole: it is written beside its place. An empty one that exists (a mount point perhaps,
     which cannot be replaced) is written into; write the file that says that all is there last. Whatever ends the block
     early, Ctrl-C included, leaves ``output`` as it was.
@@ -84,6 +86,8 @@ def whole_folder(output: Path) -> Iterator[Path]:
             place = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".writing-{output.name}-"))
             place.chmod(output.stat().st_mode)
         yield place
+        for half in list(place.rglob(".writing-*")):
+            half.unlink(missing_ok=True)
         if not existed:
             output.rmdir()
             place.rename(output)

@@ -117,6 +117,10 @@ class DatasetIndex(_Entry):
         names = self.annotator_classes.get(annotator)
         return tuple(k for k, c in enumerate(self.classes) if k > 0 and (names is None or c.name in names))
 
+    def without_cases(self) -> "DatasetIndex":
+        """What holds for every case: small, to go to other processes with one of them."""
+        return self.model_copy(update={"cases": ()})
+
     def select(self, split: str | None = None) -> list[Case]:
         """The cases of a split, in the order of the index; all of them for None. May be empty.
 

@@ -8,16 +8,19 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from umanet.data.case_size import largest_case
 from umanet.data.index import DatasetIndex
 from umanet.data.result_files import to_csv, write_together
 from umanet.errors import ConfigError, DatasetError, TaskError
-from umanet.evaluation.prediction_folder import LabelValues, PredictionFolder, counted, find_predictions
+from umanet.evaluation.prediction_folder import CaseFiles, LabelValues, PredictionFolder, counted, find_predictions
 from umanet.evaluation.protocol import DISTRIBUTION, Against, Protocol, choose_protocol
 from umanet.evaluation.scores import MEAN, OUTCOMES, CaseScores, Row, score_case
 from umanet.evaluation.summary import summarise, summarise_annotators
+from umanet.executor import INLINE, Executor
 from umanet.metrics.interval import RESAMPLES, require_seed
 from umanet.types import Case
 
@@ -96,6 +99,7 @@ def evaluate(
     per_annotator: bool | None = None,
     label_values: LabelValues = "file",
     seed: int = 0,
+    executor: Executor = INLINE,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -112,6 +116,7 @@ def evaluate(
         per_annotator: Whether to score annotators across cases too; None where they are identified.
         label_values: What label maps of other tools hold: file values, or indices of classes.
         seed: Of the bootstrap.
+        executor: Where cases are scored. The scores are the same everywhere.
         progress: Called after every case with how many are done, and of how many.
         options: Fields of the protocol that are to differ, as ``region="image"`` or ``tolerance_mm=2``.
 
@@ -122,6 +127,7 @@ def evaluate(
             is unreadable.
         TaskError: The predictions are of other classes than the data set, or annotators asked for are anonymous.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
+        ExecutorError: The workers or their scheduler are gone.
     """
     require_seed(seed)
     chosen = choose_protocol(protocol, **options)
@@ -136,11 +142,14 @@ def evaluate(
     number = found.samples_of(cases)
     taken = (name for kind in kinds for name in chosen.metrics_against(kind))
     used = replace(chosen, metrics=tuple(name for name in taken if number or name not in DISTRIBUTION))
-    scored = []
-    for done, case in enumerate(cases, start=1):
-        scored.append(score_case(case, found.cases[case.id], index, kinds, used, personal=personal))
-        if progress:
-            progress(done, len(cases))
+    scored: list[CaseScores] = []
+    score = partial(_score, index=index.without_cases(), kinds=kinds, protocol=used, personal=personal)
+    items = [(case, found.cases[case.id]) for case in cases]
+    with executor.map(score, items, [case.id for case in cases], partial(largest_case, cases)) as results:
+        for one in results:
+            scored.append(one)
+            if progress:
+                progress(len(scored), len(cases))
     rows = [row for one in scored for row in one.rows]
     classes = index.task.classes[1:]
     summary, by_class = summarise(rows, classes, kinds, used, seed)
@@ -157,6 +166,11 @@ def evaluate(
         annotators=summarise_annotators(own, classes, seed),
         annotator_cases=own,
     )
+
+
+def _score(item: tuple[Case, CaseFiles], **given: Any) -> CaseScores:
+    """``score_case`` of one argument, as other processes are sent it."""
+    return score_case(*item, **given)
 
 
 def _kinds(cases: list[Case], against: Against | None, protocol: Protocol, name: str) -> tuple[Against, ...]:

@@ -276,7 +276,7 @@ class UMANet(Method):
         row, labels = seen.row, seen.row.labels.long()
         around = row.of_maps(self.uncertainty.around(features, batch.annotations))
         wrong = (around + self.uncertainty.against(row.of_maps(features), labels)).float()
-        reliability = torch.sigmoid(-wrong.detach()) * row.shown
+        reliability = torch.sigmoid(-wrong.detach()).mul_(row.shown)
         at_odds, quality = reliability.index_select(2, seen.unsettled), self._quality_of_images(reliability, seen)
         self._observe(functional.softplus(wrong.detach()), at_odds, seen, quality)
         agreement = leave_one_out_agreement(reliability, labels, seen.probabilities, self.options.kappa, self.drawn)

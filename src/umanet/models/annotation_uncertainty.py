@@ -36,7 +36,7 @@ class AnnotationUncertainty(nn.Module):
         convolution = CONVOLUTION[task.spatial_dims]
         self.num_classes, self.stride = task.num_classes, stride
         self.against_label = nn.Sequential(
-            nn.Linear(features, width), nn.LeakyReLU(0.1), nn.Linear(width, task.num_classes, bias=False)
+            nn.Linear(features, width), nn.LeakyReLU(0.1, inplace=True), nn.Linear(width, task.num_classes, bias=False)
         )
         # One linear layer over (features, annotation) as a sum, so that the image's part is computed once.
         self.from_image = convolution(features, width, 3, padding=1)

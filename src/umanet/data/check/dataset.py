@@ -1,15 +1,19 @@
 """All cases of a data set, several at a time."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 
+from umanet.data.case_size import largest_case
 from umanet.data.check.across import count_drawn, problems_across
 from umanet.data.check.cases import CaseFindings, check_case
 from umanet.data.check.listing import listing_problems
 from umanet.data.check.problems import SEVERITIES
 from umanet.data.check.report import CheckReport, counts_of, coverage_of
 from umanet.data.index import DatasetIndex
+from umanet.executor import Executor
 
 MOST_WORKERS = 8
 """More cases are not held in memory at a time unless the caller says so; a disk is busy with fewer."""
@@ -20,21 +24,26 @@ SAMPLED_CASES, LARGE_FILE = 20, 2**19
 
 
 def check(
-    index: DatasetIndex, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    index: DatasetIndex, *, executor: Executor | None = None, progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
     """Read every file that the index lists and report every problem.
 
     Args:
         index: As ``read_index`` gives it, so free of contradictions within itself.
-        workers: Cases that are read at a time. None: as many as there are CPUs, at most ``MOST_WORKERS``, where files
-            are large, and else one, for threads only wait for each other there. The report is the same for any number.
+        executor: Where cases are read. None: in this process, and where files are large in as many threads as there
+            are CPUs, at most ``MOST_WORKERS``: these begin at once, but for small files they only wait for each other.
+            The report is the same everywhere.
         progress: Called after every case with the number of cases done and of all.
+
+    Raises:
+        ExecutorError: The workers or their scheduler are gone.
     """
     found = []
-    for findings in _checked(index, _workers(index) if workers is None else workers):
-        found.append(findings)
-        if progress is not None:
-            progress(len(found), len(index.cases))
+    with closing(_in_threads(index, _threads(index)) if executor is None else _by(executor, index)) as results:
+        for findings in results:
+            found.append(findings)
+            if progress is not None:
+                progress(len(found), len(index.cases))
     drawn = count_drawn(found)
     problems = [*listing_problems(index)]
     problems += [problem for findings in found for problem in findings.problems]
@@ -51,17 +60,24 @@ def usable_cpus() -> int:
     return min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
-def _workers(index: DatasetIndex) -> int:
+def _threads(index: DatasetIndex) -> int:
     sizes = [path.stat().st_size for case in index.cases[:SAMPLED_CASES] for path in case.image if path.is_file()]
     return usable_cpus() if sizes and sum(sizes) / len(sizes) >= LARGE_FILE else 1
 
 
-def _checked(index: DatasetIndex, workers: int) -> Iterator[CaseFindings]:
-    """In the order of the cases. Threads: unpacking and numpy leave Python's lock, and nothing is imported anew."""
-    if workers <= 1:
+def _by(executor: Executor, index: DatasetIndex) -> Generator[CaseFindings, None, None]:
+    look = partial(check_case, index=index.without_cases())
+    names = [case.id for case in index.cases]
+    with executor.map(look, index.cases, names, partial(largest_case, index.cases)) as results:
+        yield from results
+
+
+def _in_threads(index: DatasetIndex, threads: int) -> Generator[CaseFindings, None, None]:
+    """In the order of the cases. Unpacking and numpy leave Python's lock, and nothing is imported anew."""
+    if threads <= 1:
         yield from (check_case(case, index) for case in index.cases)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="check")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="check")
     try:
         yield from pool.map(lambda case: check_case(case, index), index.cases)
     finally:
