@@ -16,28 +16,43 @@ from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
-from umanet.errors import DatasetError, TaskError, counted
+from umanet.errors import ConfigError, DatasetError, TaskError, counted
 from umanet.inference.also.copies import Copies
 from umanet.inference.image_files import find_images
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest, write_parts
-from umanet.inference.tiles import run_in_tiles
+from umanet.inference.tiles import Network, mirrored, run_in_tiles
 from umanet.types import Case, Prediction, Sample
 
 Progress = Callable[[int, int], None]
 """Called with how many cases are done, and of how many."""
 
 
-def predict_case(model: Model, sample: Sample) -> Prediction:
-    """Class probabilities of one image on its own grid (not the working grid)."""
-    (maps,) = _maps(model, sample)
+def predict_case(
+    model: Model, sample: Sample, *, network: Network | None = None, mirror: tuple[int, ...] = ()
+) -> Prediction:
+    """Class probabilities of one image on its own grid (not the working grid). For the rest see ``predict``."""
+    (maps,) = _maps(model, sample, network or _network_of(model), mirror)
     return Prediction(torch.stack(list(maps))[None])
 
 
+def _network_of(model: Model, *, annotators: bool = False, samples: bool = False) -> Network:
+    """Of a tile the maps of the prediction, then of each annotator, then of each sample, as asked for."""
+
+    def network(tile: Tensor) -> Tensor:
+        found = model.method.predict(tile)
+        parts = [found.probabilities[:, None]]
+        parts += [found.annotator_probabilities] if annotators and found.annotator_probabilities is not None else []
+        parts += [found.samples] if samples and found.samples is not None else []
+        return torch.cat(parts, 1).flatten(1, 2)
+
+    return network
+
+
 def _maps(
-    model: Model, sample: Sample, *, annotators: bool = False, samples: bool = False
+    model: Model, sample: Sample, network: Network, mirror: tuple[int, ...]
 ) -> list[Iterator[Float[Tensor, "*spatial"]]]:
-    """Of the prediction, then of each annotator, then of each sample, as asked for: class after class.
+    """What the network says, a prediction after the other, class after class.
 
     On the working grid all are in memory, on the image's own, which may be finer, one is.
     """
@@ -49,15 +64,7 @@ def _maps(
     image = prepare_image(sample, model.config.data)[None]
     patch = model.config.data.patch or tuple(image.shape[2:])
     precision = model.config.trainer.precision
-
-    def network(tile: Tensor) -> Tensor:
-        found = model.method.predict(tile)
-        parts = [found.probabilities[:, None]]
-        parts += [found.annotator_probabilities] if annotators and found.annotator_probabilities is not None else []
-        parts += [found.samples] if samples and found.samples is not None else []
-        return torch.cat(parts, 1).flatten(1, 2)
-
-    working = run_in_tiles(network, image, patch, model.device, precision)[0]
+    working = run_in_tiles(mirrored(network, mirror), image, patch, model.device, precision)[0]
     shape = sample.geometry.shape
     return [
         (resample(one[None], shape, "linear")[0] for one in classes) for classes in working.split(len(model.classes))
@@ -74,6 +81,8 @@ def predict(
     annotators: bool = False,
     samples: bool = False,
     also: Copies | None = None,
+    network: Network | None = None,
+    mirror: tuple[int, ...] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Predict samples one after the other and write them: labels, one probability map per class, entropy.
@@ -87,6 +96,9 @@ def predict(
         annotators: Also write what each annotator would draw.
         samples: Also write label maps drawn from the prediction.
         also: Further copies, in other formats.
+        network: Computes class probabilities in the model's place, as ``open_onnx`` gives it.
+        mirror: Spatial axes. The network also sees every tile flipped along each of them, and along several at once;
+            what it says is flipped back, and the mean of all taken.
         progress: Called after every case.
 
     Returns:
@@ -96,14 +108,17 @@ def predict(
         OutputError: ``output`` is in use, or cannot be written.
         TaskError: An image is not of the kind that the model was trained on, or the method has nothing to say of
             annotators, or no samples.
+        ConfigError: ``network`` or ``mirror`` with what they cannot have, or an axis that images do not have.
     """
     _check_asked(model, annotators=annotators, samples=samples)
+    _check_speed(model, mirror, exported=network is not None, annotators=annotators, samples=samples)
+    network = network or _network_of(model, annotators=annotators, samples=samples)
     made_by = {"method": model.config.method, "sha256": model.digest}
     with whole_folder(output) as place:
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
             _refuse_twice(sample.case, entries)
-            whole, *parts = _maps(model, sample, annotators=annotators, samples=samples)
+            whole, *parts = _maps(model, sample, network, mirror)
             files = write_case(sample.case, whole, sample.geometry, model.classes, place)
             names = model.task.annotators if annotators else ()
             files = write_parts(sample.case, files, parts, names, sample.geometry, model.classes, place)
@@ -125,6 +140,26 @@ def _check_asked(model: Model, *, annotators: bool, samples: bool) -> None:
                 f"{flag} found, a method that can do that expected: {model.config.method!r} cannot. `umanet methods` "
                 "lists what each can do."
             )
+
+
+def _check_speed(model: Model, mirror: tuple[int, ...], *, exported: bool, annotators: bool, samples: bool) -> None:
+    dims = model.task.spatial_dims
+    if len(set(mirror)) < len(mirror) or any(not 0 <= axis < dims for axis in mirror):
+        raise ConfigError(
+            f"--mirror {' '.join(map(str, mirror))} found, different axes from 0 to {dims - 1} expected: the images "
+            f"are {dims}D. Mend the axes."
+        )
+    flags = [flag for flag, asked in (("--annotators", annotators), ("--samples", samples)) if asked]
+    if exported and flags:
+        raise ConfigError(
+            f"{' and '.join(flags)} with --runtime onnx found, --runtime torch expected: only the class probabilities "
+            "of a network are exported. Leave one of them out."
+        )
+    if mirror and samples:
+        raise ConfigError(
+            "--samples with --mirror found, one of them expected: a mean of samples is more alike than samples are. "
+            "Leave one of them out."
+        )
 
 
 def _refuse_twice(case: str, entries: dict[str, CaseFiles]) -> None:

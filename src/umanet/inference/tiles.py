@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from umanet.config import Precision
 
+Network = Callable[[Tensor], Tensor]
+"""Tiles ``(B, C, *spatial)`` to maps ``(B, N, *spatial)``."""
 OVERLAP = 0.5
 HALVES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "16": torch.float16}
 
@@ -21,9 +24,24 @@ def half_on_cuda(precision: Precision) -> torch.dtype | None:
     return HALVES.get(precision)
 
 
+def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
+    """The mean of what ``network`` says of a tile and of its mirror images: along each axis, and along several."""
+    if not axes:
+        return network
+    flips = [[axis + 2 for axis in some] for number in range(1, len(axes) + 1) for some in combinations(axes, number)]
+
+    def run(tile: Tensor) -> Tensor:
+        total = network(tile)
+        for flip in flips:
+            total = total + network(tile.flip(flip)).flip(flip)
+        return total / (1 + len(flips))
+
+    return run
+
+
 @torch.inference_mode()
 def run_in_tiles(
-    network: Callable[[Tensor], Tensor],
+    network: Network,
     inputs: Float[Tensor, "B C *spatial"],
     patch: tuple[int, ...],
     device: torch.device,
