@@ -1,4 +1,4 @@
-"""The released network by ONNX Runtime, which is quicker than PyTorch on a CPU."""
+"""The released network by ONNX Runtime, on the CPU: docs/how-to/predict-fast.md says where it is quicker."""
 
 from contextlib import suppress
 from pathlib import Path

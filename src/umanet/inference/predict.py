@@ -21,7 +21,7 @@ from umanet.inference.also.copies import Copies
 from umanet.inference.image_files import find_images
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest, write_parts
-from umanet.inference.tiles import Network, mirrored, run_in_tiles
+from umanet.inference.tiles import Network, maps_in_tiles, mirrored
 from umanet.types import Case, Prediction, Sample
 
 Progress = Callable[[int, int], None]
@@ -32,7 +32,8 @@ def predict_case(
     model: Model, sample: Sample, *, network: Network | None = None, mirror: tuple[int, ...] = ()
 ) -> Prediction:
     """Class probabilities of one image on its own grid (not the working grid). For the rest see ``predict``."""
-    (maps,) = _maps(model, sample, network or _network_of(model), mirror)
+    network = mirrored(network or _network_of(model), mirror)
+    (maps,) = _maps(model, _prepared(model, sample), sample.geometry.shape, network)
     return Prediction(torch.stack(list(maps))[None])
 
 
@@ -49,26 +50,32 @@ def _network_of(model: Model, *, annotators: bool = False, samples: bool = False
     return network
 
 
-def _maps(
-    model: Model, sample: Sample, network: Network, mirror: tuple[int, ...]
-) -> list[Iterator[Float[Tensor, "*spatial"]]]:
-    """What the network says, a prediction after the other, class after class.
-
-    On the working grid all are in memory, on the image's own, which may be finer, one is.
-    """
+def _prepared(model: Model, sample: Sample) -> Float[Tensor, "1 C *working"]:
     if len(sample.image) != len(model.task.channels):
         raise TaskError(
             f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
             f"{sample.case!r}. Give images like those that the model was trained on."
         )
-    image = prepare_image(sample, model.config.data)[None]
+    return prepare_image(sample, model.config.data)[None]
+
+
+def _maps(
+    model: Model, image: Float[Tensor, "1 C *working"], shape: tuple[int, ...], network: Network
+) -> list[Iterator[Float[Tensor, "*spatial"]]]:
+    """What the network says, a prediction after the other, class after class.
+
+    On the working grid those that are still to come are in memory, on the image's own, which may be finer, one is.
+    """
     patch = model.config.data.patch or tuple(image.shape[2:])
-    precision = model.config.trainer.precision
-    working = run_in_tiles(mirrored(network, mirror), image, patch, model.device, precision)[0]
-    shape = sample.geometry.shape
-    return [
-        (resample(one[None], shape, "linear")[0] for one in classes) for classes in working.split(len(model.classes))
-    ]
+    maps = maps_in_tiles(network, image, patch, model.device, model.config.trainer.precision)
+    count = len(model.classes)
+    return [_given_up(maps[first : first + count], shape) for first in range(0, len(maps), count)]
+
+
+def _given_up(maps: list[Float[Tensor, "*spatial"]], shape: tuple[int, ...]) -> Iterator[Float[Tensor, "*spatial"]]:
+    """On the grid of the image, one after the other; none is kept behind."""
+    while maps:
+        yield resample(maps.pop(0)[None], shape, "linear")[0]
 
 
 def predict(
@@ -112,17 +119,21 @@ def predict(
     """
     _check_asked(model, annotators=annotators, samples=samples)
     _check_speed(model, mirror, exported=network is not None, annotators=annotators, samples=samples)
-    network = network or _network_of(model, annotators=annotators, samples=samples)
+    network = mirrored(network or _network_of(model, annotators=annotators, samples=samples), mirror)
     made_by = {"method": model.config.method, "sha256": model.digest}
     with whole_folder(output) as place:
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
-            _refuse_twice(sample.case, entries)
-            whole, *parts = _maps(model, sample, network, mirror)
-            files = write_case(sample.case, whole, sample.geometry, model.classes, place)
+            case, geometry = sample.case, sample.geometry
+            _refuse_twice(case, entries)
+            image = _prepared(model, sample)
+            del sample  # large volumes: the image as it was read need not stay while the network computes
+            whole, *parts = _maps(model, image, geometry.shape, network)
+            del image
+            files = write_case(case, whole, geometry, model.classes, place)
             names = model.task.annotators if annotators else ()
-            files = write_parts(sample.case, files, parts, names, sample.geometry, model.classes, place)
-            entries[sample.case] = also.write(sample.case, files, sample.geometry, place) if also else files
+            files = write_parts(case, files, parts, names, geometry, model.classes, place)
+            entries[case] = also.write(case, files, geometry, place) if also else files
             if progress:
                 progress(len(entries), total)
         if also:
