@@ -42,7 +42,8 @@ class Predict:
     """Axes of the array, from 0: the mean over the image and its mirror images along them, at twice the time for each.
     Only where both sides are alike: a mirrored chest has its heart on the wrong side."""
     runtime: Literal["torch", "onnx"] = "torch"
-    """onnx: by ONNX Runtime, which is quicker on a CPU; needs umanet[export]. The graph is kept as RUN/model.onnx."""
+    """onnx: by ONNX Runtime on the CPU, quicker for pictures; needs umanet[export]. The graph is kept as
+    RUN/model.onnx."""
     device: Device = "auto"
     """Where the network computes."""
     threads: int | None = None
@@ -72,7 +73,7 @@ class Predict:
             return self.device
         if self.device not in ("auto", "cpu"):
             raise ConfigError(
-                f"--device {self.device} with --runtime onnx found, cpu expected: it is the quick way on a CPU. Leave "
+                f"--device {self.device} with --runtime onnx found, cpu expected: it runs on the CPU. Leave "
                 "one of them out."
             )
         return "cpu"
