@@ -50,6 +50,10 @@ class ModelFileError(UmanetError):
     """A released model is missing, truncated, tampered with, or of another version."""
 
 
+class ExportError(UmanetError):
+    """A network cannot be exported, or the packages that export it or run what was exported are not installed."""
+
+
 class RunError(UmanetError):
     """A run folder exists already, is missing, or cannot be resumed."""
 

@@ -163,3 +163,16 @@ def test_a_plausible_change_of_the_description_is_noticed(run):
     path.write_text(path.read_text().replace('"kappa": 1.0', '"kappa": 2.0'))
     with pytest.raises(ModelFileError, match="was changed since it was written"):
         load_model(run)
+
+
+def test_a_network_whose_layers_have_two_names_is_released(tmp_path):
+    config = tiny_config(channels=(4, 8, 8))
+    backbone = config.backbone.model_copy(update={"architecture": "dynunet"})
+    config = config.model_copy(update={"backbone": backbone})
+    method = make_method(TASK, config)
+    save_model(method, make_index(TASK), config, tmp_path)
+    image = torch.randn(1, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(
+            load_model(tmp_path).method.predict(image).probabilities, method.eval().predict(image).probabilities
+        )

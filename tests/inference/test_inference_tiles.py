@@ -1,7 +1,8 @@
 import pytest
 import torch
+from monai.inferers.utils import sliding_window_inference
 
-from umanet.inference.tiles import half_on_cuda, run_in_tiles
+from umanet.inference.tiles import half_on_cuda, mirrored, run_in_tiles
 
 CPU = torch.device("cpu")
 
@@ -93,3 +94,27 @@ def test_on_a_cuda_device_tiles_are_computed_as_in_training_and_given_as_float32
     assert {tile.dtype for tile in seen} == {half_on_cuda(precision) or torch.float32}
     assert (found.dtype, found.device) == (torch.float32, CPU)
     torch.testing.assert_close(found, run_in_tiles(network, image, (8, 8), cuda), rtol=2e-2, atol=2e-2)
+
+
+def test_a_mirrored_network_is_the_mean_over_all_mirror_images():
+    weight = torch.arange(24.0).view(1, 1, 4, 6)
+
+    def network(tile):
+        return tile * weight
+
+    tile = torch.rand(2, 1, 4, 6)
+    flips = [[2], [3], [2, 3]]
+    expected = (network(tile) + sum(network(tile.flip(axes)).flip(axes) for axes in flips)) / 4
+    torch.testing.assert_close(mirrored(network, (0, 1))(tile), expected)
+    assert mirrored(network, ()) is network
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((20, 31), (8, 6)), ((5, 30), (8, 12)), ((9, 14, 7), (4, 6, 8)), ((7, 9), (1, 5))], ids=str
+)
+def test_tiles_are_blended_as_by_the_sliding_window_of_monai(shape, patch):
+    image = torch.randn(1, 2, *shape, generator=torch.Generator().manual_seed(0))
+    network = (torch.nn.Conv2d if len(shape) == 2 else torch.nn.Conv3d)(2, 3, 3, padding=1)
+    with torch.no_grad():
+        expected = sliding_window_inference(image, patch, 4, network, overlap=0.5, mode="gaussian")
+    torch.testing.assert_close(run_in_tiles(network, image, patch, CPU), expected, rtol=1e-5, atol=1e-5)

@@ -17,6 +17,7 @@ from umanet.cli.compare import Compare
 from umanet.cli.demo import Demo
 from umanet.cli.evaluate import Evaluate
 from umanet.cli.export_dataset import ExportDataset
+from umanet.cli.export_model import ExportModel
 from umanet.cli.fuse import Fuse
 from umanet.cli.grade import Grade
 from umanet.cli.import_ import Import
@@ -47,6 +48,7 @@ Commands = (
     | Annotated[Methods, tyro.conf.subcommand("methods")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[ExportModel, tyro.conf.subcommand("export-model")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]

@@ -234,7 +234,7 @@ def write_map(path: Path, values: Float[np.ndarray, "*spatial"], geometry: Geome
     if not (values.min() > -1e-3 and values.max() < 1 + 1e-3):
         raise ValueError(f"Values {values.min():g} to {values.max():g} found, 0 to 1 expected, for {path}.")
     if suffix_of(path) in (*VOLUMES, *TIFF):
-        _write(path, values.astype(np.float32), geometry)
+        _write(path, values.astype(np.float32, copy=False), geometry)
     else:
         _write(path, np.rint(np.clip(values, 0, 1) * PNG_SCALE).astype(np.uint16), geometry)
 

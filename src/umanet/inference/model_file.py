@@ -48,7 +48,8 @@ class Model:
 
 def save_model(method: Method, index: DatasetIndex, config: RunConfig, run: Path) -> None:
     """Write the released model and, where the method can grade annotations, its grading file into ``run``."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    # Copies: dynunet has its layers under two names each, and safetensors refuses memory that is shared.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
     deployed = {name: tensor for name, tensor in state.items() if name.split(".")[0] in method.deployed}
     rest = {name: tensor for name, tensor in state.items() if name not in deployed}
     description: dict[str, Any] = {

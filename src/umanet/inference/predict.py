@@ -16,39 +16,29 @@ from umanet.data.images import read_case, read_image
 from umanet.data.index import DatasetIndex
 from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
-from umanet.errors import DatasetError, TaskError, counted
+from umanet.errors import ConfigError, DatasetError, TaskError, counted
 from umanet.inference.also.copies import Copies
 from umanet.inference.image_files import find_images
 from umanet.inference.model_file import Model, check_task
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest, write_parts
-from umanet.inference.tiles import run_in_tiles
+from umanet.inference.tiles import Network, maps_in_tiles, mirrored
 from umanet.types import Case, Prediction, Sample
 
 Progress = Callable[[int, int], None]
 """Called with how many cases are done, and of how many."""
 
 
-def predict_case(model: Model, sample: Sample) -> Prediction:
-    """Class probabilities of one image on its own grid (not the working grid)."""
-    (maps,) = _maps(model, sample)
+def predict_case(
+    model: Model, sample: Sample, *, network: Network | None = None, mirror: tuple[int, ...] = ()
+) -> Prediction:
+    """Class probabilities of one image on its own grid (not the working grid). For the rest see ``predict``."""
+    network = mirrored(network or _network_of(model), mirror)
+    (maps,) = _maps(model, _prepared(model, sample), sample.geometry.shape, network)
     return Prediction(torch.stack(list(maps))[None])
 
 
-def _maps(
-    model: Model, sample: Sample, *, annotators: bool = False, samples: bool = False
-) -> list[Iterator[Float[Tensor, "*spatial"]]]:
-    """Of the prediction, then of each annotator, then of each sample, as asked for: class after class.
-
-    On the working grid all are in memory, on the image's own, which may be finer, one is.
-    """
-    if len(sample.image) != len(model.task.channels):
-        raise TaskError(
-            f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
-            f"{sample.case!r}. Give images like those that the model was trained on."
-        )
-    image = prepare_image(sample, model.config.data)[None]
-    patch = model.config.data.patch or tuple(image.shape[2:])
-    precision = model.config.trainer.precision
+def _network_of(model: Model, *, annotators: bool = False, samples: bool = False) -> Network:
+    """Of a tile the maps of the prediction, then of each annotator, then of each sample, as asked for."""
 
     def network(tile: Tensor) -> Tensor:
         found = model.method.predict(tile)
@@ -57,11 +47,35 @@ def _maps(
         parts += [found.samples] if samples and found.samples is not None else []
         return torch.cat(parts, 1).flatten(1, 2)
 
-    working = run_in_tiles(network, image, patch, model.device, precision)[0]
-    shape = sample.geometry.shape
-    return [
-        (resample(one[None], shape, "linear")[0] for one in classes) for classes in working.split(len(model.classes))
-    ]
+    return network
+
+
+def _prepared(model: Model, sample: Sample) -> Float[Tensor, "1 C *working"]:
+    if len(sample.image) != len(model.task.channels):
+        raise TaskError(
+            f"{counted(len(sample.image), 'channel')} found, {len(model.task.channels)} expected, in case "
+            f"{sample.case!r}. Give images like those that the model was trained on."
+        )
+    return prepare_image(sample, model.config.data)[None]
+
+
+def _maps(
+    model: Model, image: Float[Tensor, "1 C *working"], shape: tuple[int, ...], network: Network
+) -> list[Iterator[Float[Tensor, "*spatial"]]]:
+    """What the network says, a prediction after the other, class after class.
+
+    On the working grid those that are still to come are in memory, on the image's own, which may be finer, one is.
+    """
+    patch = model.config.data.patch or tuple(image.shape[2:])
+    maps = maps_in_tiles(network, image, patch, model.device, model.config.trainer.precision)
+    count = len(model.classes)
+    return [_given_up(maps[first : first + count], shape) for first in range(0, len(maps), count)]
+
+
+def _given_up(maps: list[Float[Tensor, "*spatial"]], shape: tuple[int, ...]) -> Iterator[Float[Tensor, "*spatial"]]:
+    """On the grid of the image, one after the other; none is kept behind."""
+    while maps:
+        yield resample(maps.pop(0)[None], shape, "linear")[0]
 
 
 def predict(
@@ -74,6 +88,8 @@ def predict(
     annotators: bool = False,
     samples: bool = False,
     also: Copies | None = None,
+    network: Network | None = None,
+    mirror: tuple[int, ...] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Predict samples one after the other and write them: labels, one probability map per class, entropy.
@@ -87,6 +103,9 @@ def predict(
         annotators: Also write what each annotator would draw.
         samples: Also write label maps drawn from the prediction.
         also: Further copies, in other formats.
+        network: Computes class probabilities in the model's place, as ``open_onnx`` gives it.
+        mirror: Spatial axes. The network also sees every tile flipped along each of them, and along several at once;
+            what it says is flipped back, and the mean of all taken.
         progress: Called after every case.
 
     Returns:
@@ -96,18 +115,25 @@ def predict(
         OutputError: ``output`` is in use, or cannot be written.
         TaskError: An image is not of the kind that the model was trained on, or the method has nothing to say of
             annotators, or no samples.
+        ConfigError: ``network`` or ``mirror`` with what they cannot have, or an axis that images do not have.
     """
     _check_asked(model, annotators=annotators, samples=samples)
+    _check_speed(model, mirror, exported=network is not None, annotators=annotators, samples=samples)
+    network = mirrored(network or _network_of(model, annotators=annotators, samples=samples), mirror)
     made_by = {"method": model.config.method, "sha256": model.digest}
     with whole_folder(output) as place:
         entries: dict[str, CaseFiles] = {}
         for sample in cases:
-            _refuse_twice(sample.case, entries)
-            whole, *parts = _maps(model, sample, annotators=annotators, samples=samples)
-            files = write_case(sample.case, whole, sample.geometry, model.classes, place)
+            case, geometry = sample.case, sample.geometry
+            _refuse_twice(case, entries)
+            image = _prepared(model, sample)
+            del sample  # large volumes: the image as it was read need not stay while the network computes
+            whole, *parts = _maps(model, image, geometry.shape, network)
+            del image
+            files = write_case(case, whole, geometry, model.classes, place)
             names = model.task.annotators if annotators else ()
-            files = write_parts(sample.case, files, parts, names, sample.geometry, model.classes, place)
-            entries[sample.case] = also.write(sample.case, files, sample.geometry, place) if also else files
+            files = write_parts(case, files, parts, names, geometry, model.classes, place)
+            entries[case] = also.write(case, files, geometry, place) if also else files
             if progress:
                 progress(len(entries), total)
         if also:
@@ -125,6 +151,26 @@ def _check_asked(model: Model, *, annotators: bool, samples: bool) -> None:
                 f"{flag} found, a method that can do that expected: {model.config.method!r} cannot. `umanet methods` "
                 "lists what each can do."
             )
+
+
+def _check_speed(model: Model, mirror: tuple[int, ...], *, exported: bool, annotators: bool, samples: bool) -> None:
+    dims = model.task.spatial_dims
+    if len(set(mirror)) < len(mirror) or any(not 0 <= axis < dims for axis in mirror):
+        raise ConfigError(
+            f"--mirror {' '.join(map(str, mirror))} found, different axes from 0 to {dims - 1} expected: the images "
+            f"are {dims}D. Mend the axes."
+        )
+    flags = [flag for flag, asked in (("--annotators", annotators), ("--samples", samples)) if asked]
+    if exported and flags:
+        raise ConfigError(
+            f"{' and '.join(flags)} with --runtime onnx found, --runtime torch expected: only the class probabilities "
+            "of a network are exported. Leave one of them out."
+        )
+    if mirror and samples:
+        raise ConfigError(
+            "--samples with --mirror found, one of them expected: a mean of samples is more alike than samples are. "
+            "Leave one of them out."
+        )
 
 
 def _refuse_twice(case: str, entries: dict[str, CaseFiles]) -> None:

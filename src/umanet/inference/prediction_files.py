@@ -51,11 +51,14 @@ def write_case(
     """
     name = file_name(case, geometry)
     files: CaseFiles = {"labels": f"labels/{name}", "probabilities": {}, "entropy": f"entropy/{name}"}
-    highest, doubt = torch.full(geometry.shape, -1.0), torch.zeros(geometry.shape)
+    highest = doubt = torch.zeros(0)
     labels = torch.zeros(geometry.shape, dtype=torch.uint8)
     for k, (definition, values) in enumerate(zip(classes, probabilities, strict=True)):
         files["probabilities"][definition.name] = f"probabilities/{definition.name}/{name}"
         write_map(folder / files["probabilities"][definition.name], values.numpy(), geometry)
+        if k == 0:
+            highest, doubt = values.clone(), torch.special.entr(values)
+            continue
         labels[values > highest] = k
         torch.maximum(highest, values, out=highest)
         doubt += torch.special.entr(values)
