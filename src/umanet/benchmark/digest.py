@@ -10,8 +10,8 @@ from pathlib import Path
 
 from umanet.methods import METHODS
 
-CODE = ("algorithms", "data", "evaluation", "executor", "fusion", "inference", "metrics", "models", "simulation", "training",
-        "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
+CODE = ("algorithms", "data", "evaluation", "executor", "fusion", "inference", "metrics", "models", "simulation",
+        "training", "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
         "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
         "benchmark/plan.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py", "grading.py",
         "losses.py", "method_options.py", "ranks.py", "types.py")  # fmt: skip
