@@ -53,15 +53,17 @@ def write_case(
     files: CaseFiles = {"labels": f"labels/{name}", "probabilities": {}, "entropy": f"entropy/{name}"}
     highest = doubt = torch.zeros(0)
     labels = torch.zeros(geometry.shape, dtype=torch.uint8)
-    for k, (definition, values) in enumerate(zip(classes, probabilities, strict=True)):
-        files["probabilities"][definition.name] = f"probabilities/{definition.name}/{name}"
-        write_map(folder / files["probabilities"][definition.name], values.numpy(), geometry)
+    for k, values in enumerate(probabilities):  # zip would hold the first map while the second is there
+        target = f"probabilities/{classes[k].name}/{name}"
+        files["probabilities"][classes[k].name] = target
+        write_map(folder / target, values.numpy(), geometry)
         if k == 0:
             highest, doubt = values.clone(), torch.special.entr(values)
             continue
         labels[values > highest] = k
         torch.maximum(highest, values, out=highest)
         doubt += torch.special.entr(values)
+    assert len(files["probabilities"]) == len(classes)
     if unknown is not None:
         labels[unknown] = IGNORE
         doubt[unknown & (highest <= 0)] = math.log(len(classes))
