@@ -154,7 +154,7 @@ def page(compared: list[list[str]], passes: list[list[str]], repeats: int) -> st
         "",
         f"`{COMMAND} --repeats {repeats}`, commit {commit()}, SimpleITK {sitk.Version.VersionString()}, one thread, "
         f"median wall time of {repeats} runs; SimpleITK at the largest size: one run. Other processes shared the "
-        "machine: wall times vary by tens of per cent and more, processor times by less.",
+        "machine: times vary by tens of per cent and more.",
         "",
         *table(COMPARED, compared),
         "",

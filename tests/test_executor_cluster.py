@@ -9,14 +9,19 @@ from functools import partial
 
 import pytest
 
+from fake_data.commands import commands, make, tree
 from test_executor import ITEMS, NAMES, fails, killed_always, killed_once, sleeps, square, talks, threads
-from test_executor_commands import commands, made, tree  # noqa: F401  # a fixture
 from umanet.cli import main
 from umanet.errors import DatasetError, ExecutorError
 from umanet.executor import INLINE, Executor
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed.")
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def test_errors_and_logs_of_cases_come_back_in_order(cluster, caplog):
 
 
 @pytest.mark.parametrize("name", ["check", "evaluate", "grade", "fuse", "fuse --with run"])
-def test_a_cluster_writes_what_one_process_writes(cluster, made, tmp_path, name):  # noqa: F811
+def test_a_cluster_writes_what_one_process_writes(cluster, made, tmp_path, name):
     for place, flags in (("1", []), ("2", ["--scheduler", cluster.scheduler_address])):
         (tmp_path / place).mkdir()
         assert main([*commands(made)[name], "-o", str(tmp_path / place / "out"), *flags]) == 0

@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
 from umanet.ranks import over_ranks, ranks
-from umanet.types import IGNORE, rest_votes
+from umanet.types import IGNORE, as_index, rest_votes
 
 # c_r is never sure: the network and the other annotators may all be wrong.
 CONSENSUS_LIMITS = (0.01, 0.99)
@@ -121,13 +121,6 @@ def who_draws(drawn: tuple[tuple[int, ...], ...], annotators: int, classes: int)
     if not drawn:
         return torch.ones(annotators, classes, dtype=torch.bool)
     return torch.tensor([[k == 0 or k in own for k in range(classes)] for own in drawn])
-
-
-def as_index(annotations: Integer[Tensor, "B R *spatial"]) -> Int64[Tensor, "B R *spatial"]:
-    """Labels to index with; 0 where an annotation says nothing."""
-    if annotations.numel() and int(annotations.max()) == IGNORE:  # far quicker than a comparison
-        annotations = annotations.masked_fill(annotations == IGNORE, 0)
-    return annotations.long()
 
 
 def log_probability_of(
@@ -251,7 +244,7 @@ def leave_one_out_agreement(
         in_set = votes[:, possible].sum(1) - reliability[:, r]
         agreeing[:, r] = torch.where(where, in_set, agreeing[:, r])
     sources = (kappa + reliability.sum(1, keepdim=True)) - reliability
-    if not kappa:  # with votes of the network there is always a source
+    if kappa < 1e-6:  # with votes of the network there is always a source
         agreeing = torch.where(sources > 1e-6, agreeing, 0.5 * sources.clamp_min_(1e-6))
     return agreeing.div_(sources).clamp_(*CONSENSUS_LIMITS)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Bool, Float, Int64, Integer, UInt8
 from torch import Tensor
 
 IGNORE = 255
@@ -178,6 +178,18 @@ class AnnotationGrades:
     image_low: Bool[Tensor, " B"]
     consensus: Float[Tensor, "B K *spatial"]
     probabilities: Float[Tensor, "B K *spatial"]
+
+
+def any_silence(annotations: Integer[Tensor, "B R *spatial"]) -> bool:
+    """Whether any annotation is ``IGNORE`` anywhere."""
+    return annotations.numel() > 0 and int(annotations.max()) == IGNORE  # far quicker than a comparison
+
+
+def as_index(annotations: Integer[Tensor, "B R *spatial"]) -> Int64[Tensor, "B R *spatial"]:
+    """Labels to index with; 0 where an annotation says nothing."""
+    if any_silence(annotations):
+        annotations = annotations.masked_fill(annotations == IGNORE, 0)
+    return annotations.long()
 
 
 def rest_votes(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from umanet.models.annotated_voxels import AnnotatedVoxels
-from umanet.models.region import any_silence, disputed, highest_said, lowest_said, one_hot
-from umanet.types import IGNORE
+from umanet.models.region import disputed, highest_said, lowest_said, one_hot
+from umanet.types import IGNORE, any_silence
 
 SHAPES = [(4, 5), (3, 4, 2)]
 

@@ -285,7 +285,7 @@ class UMANet(Method):
 
     def _quality_of_images(self, reliability: Float[Tensor, "1 R D"], seen: SeenAnnotations) -> Float[Tensor, "B R"]:
         found = []
-        for b, at in enumerate(seen.row.by_image()):
+        for b, at in enumerate(seen.row.by_image):
             rows = reliability[..., at], seen.row.labels[..., at], seen.counted[..., at]
             found.append(self._quality(*rows, seen.row.present[b, None]))
         return torch.cat(found)

@@ -1,13 +1,14 @@
 """Voxels of a batch, all in one row: what is computed of single annotations is computed where it matters only."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
-from umanet.types import IGNORE
+from umanet.types import IGNORE, any_silence
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class AnnotatedVoxels:
         nothing, everybody = annotations.new_zeros(()), present.new_ones(1, present.shape[1], 1)
         row = cls(image, place, present, nothing.expand(1, present.shape[1], len(image)), everybody)
         labels = row.of_maps(annotations)
-        silent = labels == IGNORE if int(annotations.max()) == IGNORE else None
+        silent = labels == IGNORE if any_silence(annotations) else None
         if silent is None and present.all():
             return replace(row, labels=labels)
         shown = row.of_images(present) if silent is None else row.of_images(present) & ~silent
@@ -49,7 +50,7 @@ class AnnotatedVoxels:
     def of_maps(self, maps: Shaped[Tensor, "B N *spatial"]) -> Shaped[Tensor, "1 N D"]:
         """The maps' values at the voxels."""
         images = maps.flatten(2).unbind()
-        rows = [flat.index_select(1, self.place[at]) for flat, at in zip(images, self.by_image(), strict=True)]
+        rows = [flat.index_select(1, self.place[at]) for flat, at in zip(images, self.by_image, strict=True)]
         return torch.cat(rows, 1)[None]
 
     def of_images(self, values: Shaped[Tensor, "B N"]) -> Shaped[Tensor, "1 N D"]:
@@ -58,9 +59,10 @@ class AnnotatedVoxels:
 
     def write(self, maps: Float[Tensor, "B N *spatial"], row: Float[Tensor, "1 N D"]) -> None:
         """The inverse of ``of_maps``, into maps that are there."""
-        for flat, at in zip(maps.flatten(2).unbind(), self.by_image(), strict=True):
+        for flat, at in zip(maps.flatten(2).unbind(), self.by_image, strict=True):
             flat.index_copy_(1, self.place[at], row[0, :, at])
 
+    @cached_property
     def by_image(self) -> list[slice]:
         """Where in the row each image's voxels are."""
         counts = torch.bincount(self.image, minlength=len(self.present))

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from umanet.data.geometry import resample
 from umanet.models.layers import AVERAGE_POOL, CHANNELS_LAST, CONVOLUTION
-from umanet.models.region import any_silence
-from umanet.types import IGNORE, Task
+from umanet.types import IGNORE, Task, any_silence, as_index
 
 # w = sigmoid(2) = 0.88 at the start: annotations are innocent until shown otherwise.
 START_BIAS = -2.0
@@ -51,8 +50,7 @@ class AnnotationUncertainty(nn.Module):
     def forward(
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
     ) -> Float[Tensor, "B R *spatial"]:
-        labels = annotations.masked_fill(annotations == IGNORE, 0).long()
-        return self.around(features, annotations) + self.against(features, labels)
+        return self.around(features, annotations) + self.against(features, as_index(annotations))
 
     def against(
         self, features: Float[Tensor, "B F *spatial"], labels: Int64[Tensor, "B R *spatial"]

@@ -4,12 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from umanet.types import IGNORE, rest_votes
-
-
-def any_silence(annotations: Integer[Tensor, "B R *spatial"]) -> bool:
-    """Whether any annotation is ``IGNORE`` anywhere."""
-    return int(annotations.max()) == IGNORE  # far quicker than a comparison
+from umanet.types import IGNORE, any_silence, as_index, rest_votes
 
 
 def highest_said(
@@ -92,7 +87,7 @@ def disputed(
         definite[:, r] &= ~where
     images, _, *spatial = annotations.shape
     possible_by = torch.zeros(images, num_classes, *spatial, device=annotations.device)
-    possible_by.scatter_add_(1, annotations.masked_fill(annotations == IGNORE, 0).long(), definite.float())
+    possible_by.scatter_add_(1, as_index(annotations), definite.float())
     for r, (where, possible) in rest.items():
         possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
     return possible_by.amax(1) < shown.sum(1)
