@@ -1,6 +1,7 @@
 """What a network learns of a class that some annotators do not draw, with that declared and without."""
 
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 
@@ -14,9 +15,10 @@ from umanet.inference.model_file import load_model
 from umanet.inference.predict import predict, samples_of_index
 from umanet.training import train
 
-LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.05}
-"""UMA-Net finds out by itself that two annotators miss what they do not draw, which helps it undeclared too: by much
-with one seed of three, so that nothing is left to gain."""
+LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.15}
+"""UMA-Net finds out by itself that two annotators miss what they do not draw, which helps it undeclared too."""
+SEEDS = {"majority": (0,), "uma-net": (0, 1, 2)}
+"""With single ones that is so helpful that nothing is left to gain."""
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,13 @@ def undeclared(tmp_path_factory):
 
 
 def organ_dice(index, method, folder):
-    """Of the organ against the truth, in the split that is not learned from."""
+    """Of the organ against the truth, in the split that is not learned from: the mean over seeds."""
+    return mean(organ_dice_of(index, method, seed, folder / str(seed)) for seed in SEEDS[method])
+
+
+def organ_dice_of(index, method, seed, folder):
     steps = TrainerOptions(max_steps=120, batch_size=3, validate_every=120)
-    config = tiny_config(method, channels=(8, 16)).model_copy(update={"trainer": steps, "device": "cpu"})
+    config = tiny_config(method, channels=(8, 16)).model_copy(update={"trainer": steps, "device": "cpu", "seed": seed})
     run = train(config, index, folder / "run")
     cases, samples = samples_of_index(load_model(run), index, "validation")
     predict(load_model(run), samples, folder / "predictions", total=len(cases))

@@ -149,6 +149,19 @@ def test_resume_must_have_something_to_resume(index, tmp_path):
         train(short_config(), index, tmp_path / "nothing", resume="must")
 
 
+def test_a_checkpoint_of_another_version_is_named(index, tmp_path):
+    with pytest.raises(Interrupted):
+        train(short_config(), index, tmp_path / "run", callbacks=[StopAt(3)])
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["state_dict"]["method.uncertainty.elsewhere"] = content["state_dict"].pop("method.uncertainty.habit")
+    torch.save(content, last)
+    before = last.read_bytes()
+    with pytest.raises(RunError, match=r"checkpoint of another version of umanet found in .*last\.ckpt"):
+        train(short_config(), index, tmp_path / "run", resume="must")
+    assert last.read_bytes() == before
+
+
 def test_a_run_is_resumed_with_its_own_settings_only(run, index):
     with pytest.raises(RunError, match=r"^trainer\.max_steps = 8 \(6 in the run\) found, the settings in .*run\.toml"):
         train(short_config(max_steps=8), index, run, resume="auto")

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from umanet.config import Precision, RunConfig
 from umanet.data.check import patients_in_two_splits
 from umanet.data.index import DatasetIndex, require_trainable
-from umanet.errors import DatasetError, Interrupted
+from umanet.errors import DatasetError, Interrupted, RunError
 from umanet.grading import warn_if_blind
 from umanet.inference.model_file import save_model
 from umanet.inference.tiles import half_on_cuda
@@ -176,7 +176,12 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint:
         interrupted = True
     except RuntimeError as error:
         raise_if_lost(error, trainer.global_step, run / FOLDER / LAST)
-        raise
+        if "loading state_dict" not in str(error):
+            raise
+        raise RunError(
+            f"The checkpoint of another version of umanet found in {run / FOLDER / LAST}, one of this one expected. "
+            "Go on with the version that the run was started with, or start a new run."
+        ) from error
     finally:
         disconnect()
     if interrupted and threading.current_thread() is threading.main_thread():
