@@ -153,8 +153,8 @@ def page(compared: list[list[str]], passes: list[list[str]], repeats: int) -> st
         "# STAPLE on vote patterns",
         "",
         f"`{COMMAND} --repeats {repeats}`, commit {commit()}, SimpleITK {sitk.Version.VersionString()}, one thread, "
-        f"median wall time of {repeats} runs; SimpleITK at the largest size: one run. Other processes shared the "
-        "machine: times vary by tens of per cent and more.",
+        f"median wall time of {repeats} runs; SimpleITK at the largest size: one run. Where the two ratios "
+        "are alike, nothing else was in the way.",
         "",
         *table(COMPARED, compared),
         "",
