@@ -92,9 +92,12 @@ class DataOptions(Options):
     """Per image and channel: mean 0 and deviation 1, or 1st..99th percentile to 0..1, or as stored."""
     augment: AugmentOptions = AugmentOptions()
     workers: int = Field(default=0, ge=0)
-    """Processes that load data. 0: in the training process."""
+    """Processes that load data, as far as there are processors for them. 0: in the training process."""
     cache_gib: float = Field(default=4.0, ge=0)
-    """Memory for training cases that have been read, resampled and fused; as much again for validation."""
+    """Memory for training cases that have been read, resampled and fused; as much again for validation. What does not
+    fit, and all of it where ``workers`` load data, is kept in the run folder until the run is finished."""
+    cache: Path | None = None
+    """Folder that keeps all cases that have been read, resampled and fused, for this run and others. Default: none."""
 
     @field_validator("spacing", mode="before")
     @classmethod

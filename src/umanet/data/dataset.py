@@ -1,92 +1,149 @@
-"""Cases as a torch data set: read, prepared and fused once, then cropped and augmented anew for every draw."""
+"""Cases as a torch data set: read, prepared and fused once, then cut and changed anew for every draw."""
 
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from umanet.config import DataOptions
+from umanet.data.case_cache import CaseCache
+from umanet.data.change import draw_change
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
-from umanet.data.transforms import Augmentation, crop, foreground_voxels, prepare
+from umanet.data.patches import Patch, cut
+from umanet.data.prepared_case import PreparedCase, prepare_case
+from umanet.errors import OutputError
 from umanet.types import Case, Sample
 
 Target = Callable[[Sample, int], Float[Tensor, "K *spatial"] | None]
 Draw = tuple[int, int, int]
 """Epoch, position within the epoch, case number: all that a training sample depends on besides the seed."""
+OPEN = 4096
+"""Files that are mapped at a time: systems allow some tens of thousands."""
+log = logging.getLogger("umanet")
 
 
 class PreparedCases:
-    """Whole cases on the working grid, read once as long as they fit into ``cache_gib``."""
+    """Whole cases on the working grid, each prepared once.
 
-    def __init__(self, cases: list[Case], index: DatasetIndex, options: DataOptions):
-        self.cases, self.index, self.options = cases, index, options
-        self._kept: dict[int, Sample] = {}
-        self._foreground: dict[int, Integer[np.ndarray, " N"]] = {}
-        # Every loading process has a cache of its own.
+    They stay in memory as far as ``data.cache_gib`` goes; those beyond it are kept on disk. With ``data.cache``, or
+    where several processes load, all are on disk, which one process writes and all read. Where the disk cannot be
+    written to, memory has to do, and what does not fit is read again for every patch.
+
+    Args:
+        cases: What to prepare.
+        index: Their data set.
+        options: How.
+        folder: For what does not stay in memory, unless ``data.cache`` names one; None: nothing is kept on disk.
+        target: Makes the target of a whole case; None: there is none, or it is made of every patch anew.
+        made_by: All that the target depends on besides the case.
+    """
+
+    def __init__(
+        self,
+        cases: list[Case],
+        index: DatasetIndex,
+        options: DataOptions,
+        folder: Path | None = None,
+        target: Callable[[Sample], Float[Tensor, "K *spatial"] | None] | None = None,
+        made_by: str = "",
+    ):
+        self.cases, self.index, self.options, self.target, self.made_by = cases, index, options, target, made_by
+        folder = options.cache or folder
+        self.disk = CaseCache(folder, index, options) if folder else None
+        # Every loading process has a memory of its own.
         self._room = int(options.cache_gib * 2**30) // max(1, options.workers)
+        self._disk_first = options.cache is not None or options.workers > 0
+        self._kept: dict[int, PreparedCase] = {}
+        self._mapped: OrderedDict[int, PreparedCase] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, number: int) -> Sample:
-        if number not in self._kept:
-            return self.keep(
-                number,
-                prepare(read_case(self.cases[number], self.index), self.options, self.index.task.num_classes),
-            )
-        return self._kept[number]
+    def __getitem__(self, number: int) -> PreparedCase:
+        for have in (self._kept, self._mapped):
+            if number in have:
+                return have[number]
+        if self.disk is not None and self._disk_first:
+            try:
+                return self._on_disk(number, self.disk)
+            except OutputError as error:
+                self._do_without_disk(error)
+        prepared = self._taught(self._prepared(number))
+        if prepared.nbytes <= self._room:
+            self._room -= prepared.nbytes
+            self._kept[number] = prepared
+        elif self.disk is not None:
+            self._disk_first = True  # from now on; what is in memory stays there
+            return self[number]
+        return prepared
 
-    def keep(self, number: int, sample: Sample) -> Sample:
-        """Hold on to a sample, if there is room; returns it."""
-        before = _bytes(self._kept[number]) if number in self._kept else 0
-        if _bytes(sample) - before <= self._room:
-            self._room -= _bytes(sample) - before
-            self._kept[number] = sample
-        return sample
+    def _prepared(self, number: int) -> PreparedCase:
+        sample = read_case(self.cases[number], self.index)
+        return prepare_case(sample, self.options, self.index.task.num_classes)
 
-    def foreground(self, number: int, sample: Sample) -> Integer[np.ndarray, " N"]:
-        """``foreground_voxels`` of the case, held on to with it, if there is room."""
-        if number in self._foreground:
-            return self._foreground[number]
-        found = foreground_voxels(sample)
-        if number in self._kept and found.nbytes <= self._room:
-            self._room -= found.nbytes
-            self._foreground[number] = found
-        return found
+    def _taught(self, prepared: PreparedCase) -> PreparedCase:
+        target = None if self.target is None else self.target(prepared.whole())
+        return prepared if target is None else prepared.taught(target)
+
+    def _on_disk(self, number: int, disk: CaseCache) -> PreparedCase:
+        case = self.cases[number]
+        try:
+            digest = disk.digest(case)
+        except OSError:
+            return self._taught(self._prepared(number))  # which says what is wrong with the file
+        prepared = disk.read(digest, case)
+        if prepared is None:
+            disk.keep(digest, self._prepared(number))
+            prepared = disk.read(digest, case) or self._prepared(number)
+        if self.target is not None:
+            prepared = self._taught_on_disk(prepared, digest, disk)
+        self._mapped[number] = prepared
+        if len(self._mapped) > OPEN:
+            self._mapped.popitem(last=False)
+        return prepared
+
+    def _taught_on_disk(self, prepared: PreparedCase, digest: str, disk: CaseCache) -> PreparedCase:
+        target = disk.read_target(digest, self.made_by)
+        if target is not None:
+            return replace(prepared, target=target)
+        taught = self._taught(prepared)
+        if taught.target is not None:
+            disk.keep_target(digest, self.made_by, taught.target)
+        return taught
+
+    def _do_without_disk(self, error: OutputError) -> None:
+        self.disk = None
+        worker = get_worker_info()
+        if worker is None or worker.id == 0:  # one of them is enough
+            log.warning("%s Until then memory has to do; cases that do not fit are read again for every patch.", error)
 
 
-class TrainingDataset(Dataset[Sample]):
-    """Patches (or whole images) of training cases; what is drawn depends on the seed and the ``Draw`` alone."""
+class TrainingDataset(Dataset[Patch]):
+    """Patches (or whole images) of training cases; what is drawn depends on the seed and the ``Draw`` alone.
 
-    def __init__(
-        self,
-        cases: PreparedCases,
-        target: Target,
-        *,
-        target_depends_on_epoch: bool,
-        patch: tuple[int, ...],
-        seed: int,
-    ):
-        self.cases, self.target, self.target_depends_on_epoch = cases, target, target_depends_on_epoch
-        self.patch, self.seed = patch, seed
-        self.augmentation = Augmentation(cases.options.augment, patch)
+    Args:
+        cases: What to cut from.
+        patch: Voxels per axis.
+        seed: Of all draws.
+        target: Makes the target of every patch anew, for one that changes with the epoch.
+    """
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __init__(self, cases: PreparedCases, *, patch: tuple[int, ...], seed: int, target: Target | None = None):
+        self.cases, self.patch, self.seed, self.target = cases, patch, seed, target
+
+    def __getitem__(self, draw: Draw) -> Patch:
         epoch, position, number = draw
-        rng = np.random.default_rng([self.seed, epoch, position])
-        sample = self.cases[number]
-        if sample.target is None:
-            sample = replace(sample, target=self.target(sample, epoch))
-            if sample.target is not None and not self.target_depends_on_epoch:
-                self.cases.keep(number, sample)
-        share = self.cases.options.foreground
-        return self.augmentation(crop(sample, self.patch, share, rng, partial(self.cases.foreground, number)), rng)
+        rng, options = np.random.default_rng([self.seed, epoch, position]), self.cases.options
+        case = self.cases[number]
+        patch = cut(case, self.patch, options.foreground, rng, draw_change(options.augment, self.patch, rng))
+        return patch if self.target is None else replace(patch, target=self.target(patch.sample(case), epoch))
 
 
 class EpochSampler(Sampler[Draw]):
@@ -125,8 +182,3 @@ class EpochSampler(Sampler[Draw]):
                 turn, order = now, np.random.default_rng([self.seed, now]).permutation(self.num_cases)
             if position % self.batch * self.parts // self.batch == self.part:
                 yield epoch, position, int(order[place])
-
-
-def _bytes(sample: Sample) -> int:
-    tensors = (sample.image, sample.annotations, sample.truth, sample.target)
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Integer
 from numpy.typing import ArrayLike
 
+from umanet.data.codes import Coded, encode, parts_of
 from umanet.errors import AnnotationError
-from umanet.fusion.codes import Coded, encode, parts_of
 from umanet.types import IGNORE
 
 Drawn = Sequence[tuple[int, ...]]

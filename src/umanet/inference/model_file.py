@@ -59,7 +59,7 @@ def save_model(method: Method, index: DatasetIndex, config: RunConfig, run: Path
         "method": config.method,
         "task": dataclasses.asdict(index.task),
         "classes": [definition.model_dump(mode="json") for definition in index.classes],
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"data": {"cache"}}),  # a place of this machine
         "weights": {"file": WEIGHTS, "sha256": _write(deployed, run / WEIGHTS)},
         "grading": None,
     }

@@ -1,5 +1,8 @@
 """The loaders of a run: endless seeded draws for training, whole cases for validation."""
 
+import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -7,18 +10,31 @@ import torch
 from torch.utils.data import DataLoader
 
 from umanet.config import RunConfig
+from umanet.data.augment import augmented
 from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
 from umanet.data.index import DatasetIndex
-from umanet.data.transforms import collate
+from umanet.data.patches import Patches, stack
+from umanet.data.prepared_case import PreparedCase
 from umanet.methods import Method
 from umanet.ranks import launch
-from umanet.types import Batch, Case, Sample
+from umanet.types import Case, Sample
+
+NOT_OF_TARGETS = {"trainer", "data", "backbone", "device", "threads", "preset"}
+"""Of the settings, those on which no target depends."""
 
 
 class RunData(pl.LightningDataModule):
     """Training and validation cases of a data set. An epoch is as long as the distance between validations.
 
     Of several ranks each draws its part of every batch, and validates its share of the cases.
+
+    Args:
+        index: The data set.
+        training: Of it, to learn from.
+        validation: Of it, to validate with.
+        method: What fuses targets.
+        config: With a patch that was decided.
+        folder: For prepared cases that do not stay in memory, unless the configuration names one.
     """
 
     def __init__(
@@ -28,21 +44,25 @@ class RunData(pl.LightningDataModule):
         validation: list[Case],
         method: Method,
         config: RunConfig,
+        folder: Path,
     ):
         super().__init__()
         self.config, data, self.launch = config, config.data, launch()
-        assert data.patch is not None  # chosen by plan_patch
+        assert data.patch is not None  # chosen by plan
+        changing = method.target_depends_on_epoch
+        made_by = json.dumps([config.model_dump(mode="json", exclude=NOT_OF_TARGETS), index.task.drawn])
+        cases = PreparedCases(
+            training, index, data, folder, None if changing else partial(method.target, epoch=0), made_by
+        )
         self.training = TrainingDataset(
-            PreparedCases(training, index, data),
-            method.target,
-            target_depends_on_epoch=method.target_depends_on_epoch,
-            patch=data.patch,
-            seed=config.seed,
+            cases, patch=data.patch, seed=config.seed, target=method.target if changing else None
         )
         own = validation[self.launch.rank :: self.launch.ranks]
-        self.validation = PreparedCases(own, index, data)
+        self.validation = PreparedCases(own, index, data, folder)
+        if cases.disk is not None and self.launch.leads:
+            cases.disk.tidy()
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Patches]:
         options, workers = self.config.trainer, self.config.data.workers
         steps = min(options.validate_every, options.max_steps)
 
@@ -53,21 +73,21 @@ class RunData(pl.LightningDataModule):
         share = self.launch.rank, self.launch.ranks
         cases, batch, seed = len(self.training.cases), options.batch_size, self.config.seed
         return DataLoader(
-            self.training,  # type: ignore[arg-type]  # samples in, batches out
+            self.training,  # type: ignore[arg-type]  # patches in, stacks of them out
             batch_size=batch // self.launch.ranks,
             sampler=EpochSampler(cases, steps, batch, seed, epoch, share),
-            collate_fn=collate,
+            collate_fn=stack,
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=self.config.device != "cpu" and torch.cuda.is_available(),
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=_as_is)  # type: ignore[arg-type]  # a list
+        return DataLoader(self.validation, batch_size=None, shuffle=False, collate_fn=PreparedCase.whole)  # type: ignore[arg-type]  # a list
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         # Whole cases of the validation stay in main memory: tiles are moved one at a time.
-        return batch.to(device) if isinstance(batch, Batch) else batch
+        return batch.to(device) if isinstance(batch, Patches) else batch
 
-
-def _as_is(sample: Sample) -> Sample:
-    return sample
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return augmented(batch) if isinstance(batch, Patches) else batch

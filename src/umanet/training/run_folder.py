@@ -14,8 +14,10 @@ from umanet.inference.model_file import DESCRIPTION
 from umanet.training.checkpoints import FOLDER, LAST
 
 CONFIG, DATA, DATASET = "run.toml", "data.sha256", "dataset.json"
+CACHE = "cache"
+"""Prepared cases that do not stay in memory, until the run is finished."""
 Resume = Literal["never", "auto", "must"]
-FREE = {"device", "threads"}
+FREE: dict[str, Any] = {"device": True, "threads": True, "data": {"workers", "cache", "cache_gib"}}
 """Settings that may change when a run goes on: they say where it is computed, not what."""
 MOST_NAMED = 6
 

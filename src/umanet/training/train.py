@@ -1,6 +1,7 @@
 """One run from a data set and a configuration to a run folder with a released model."""
 
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.plan import plan
 from umanet.training.run_folder import (
+    CACHE,
     Resume,
     find_checkpoint,
     is_finished,
@@ -97,12 +99,13 @@ def train(
         if checkpoint is None and ours.leads:
             record(run, config, index)
         log.info("Working grid: %s.", config.data.working_grid)
-        data = RunData(index, training, validation, method, config)
+        data = RunData(index, training, validation, method, config, run / CACHE)
         module = TrainingModule(method, config.trainer, config.data, index.task.drawn, config.seed)
         trainer = _trainer(config, method, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)
         if ours.leads:
             _release(trainer, module, index, config, run)
+            shutil.rmtree(run / CACHE, ignore_errors=True)
             warn_if_blind(method)
     return run
 
