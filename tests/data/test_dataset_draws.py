@@ -1,15 +1,15 @@
 """What a training draw depends on, and what is kept in memory."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
 
 from fake_data.discs import write_discs
 from umanet.config import AugmentOptions, DataOptions
+from umanet.data.augment import augmented
 from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
-from umanet.data.transforms import foreground_voxels
+from umanet.data.patches import stack
 
 PATCH = (16, 16)
 STILL = AugmentOptions(probability=0, intensity=0, noise=0)
@@ -20,25 +20,26 @@ def index(tmp_path_factory):
     return write_discs(tmp_path_factory.mktemp("discs"))
 
 
-def prepared(index, **options):
-    return PreparedCases(index.select("train"), index, DataOptions(**options))
-
-
-def majority(sample, epoch):
+def majority(sample, epoch=0):
     share = (sample.annotations.float() * sample.present.view(-1, 1, 1)).sum(0) / sample.present.sum()
     return torch.stack([1 - share, share])
 
 
-def training(index, target=majority, *, changes=False, seed=0, **options):
-    return TrainingDataset(prepared(index, **options), target, target_depends_on_epoch=changes, patch=PATCH, seed=seed)
+def prepared(index, target=majority, **options):
+    return PreparedCases(index.select("train"), index, DataOptions(**options), target=target)
 
 
-def arrays(sample):
-    return {name: value for name, value in vars(sample).items() if name in ("image", "annotations", "target")}
+def training(index, target=majority, *, changing=None, seed=0, **options):
+    cases = prepared(index, None if changing else target, **options)
+    return TrainingDataset(cases, patch=PATCH, seed=seed, target=changing)
+
+
+def batch_of(*patches):
+    return vars(augmented(stack(patches)))
 
 
 def assert_same(first, second):
-    torch.testing.assert_close(arrays(first), arrays(second), rtol=0, atol=0)
+    torch.testing.assert_close(batch_of(first), batch_of(second), rtol=0, atol=0)
 
 
 def test_a_draw_depends_on_seed_epoch_position_and_case_only(index):
@@ -53,21 +54,23 @@ def test_a_draw_depends_on_seed_epoch_position_and_case_only(index):
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0)], ids=["epoch", "position"])
 def test_another_epoch_or_position_draws_another_patch(index, other):
     drawn = training(index)
-    assert not torch.equal(drawn[0, 0, 0].image, drawn[other].image)
+    assert not torch.equal(batch_of(drawn[0, 0, 0])["image"], batch_of(drawn[other])["image"])
 
 
 def test_another_seed_draws_another_patch(index):
-    assert not torch.equal(training(index)[0, 0, 0].image, training(index, seed=1)[0, 0, 0].image)
+    ours, others = training(index), training(index, seed=1)
+    assert not torch.equal(batch_of(ours[0, 0, 0])["image"], batch_of(others[0, 0, 0])["image"])
 
 
 def test_drawing_does_not_change_what_is_kept(index):
     drawn = training(index)
-    drawn.patch = tuple(drawn.cases[0].image.shape[1:])  # no crop: the kept tensors themselves are augmented
-    drawn[0, 0, 0]
-    before = {name: value.clone() for name, value in arrays(drawn.cases[0]).items()}
+    drawn.patch = drawn.cases[0].shape  # nothing is cut: the kept tensors themselves are changed
+    before = drawn.cases[0].whole()
     for position in range(8):
-        drawn[0, position, 0]
-    torch.testing.assert_close(arrays(drawn.cases[0]), before, rtol=0, atol=0)
+        batch_of(drawn[0, position, 0])
+    after = drawn.cases[0].whole()
+    assert torch.equal(after.image, before.image)
+    assert torch.equal(after.annotations, before.annotations)
 
 
 class Counting:
@@ -76,78 +79,70 @@ class Counting:
     def __init__(self):
         self.calls = Counter()
 
-    def __call__(self, sample, epoch):
+    def __call__(self, sample, epoch=0):
         self.calls[sample.case] += 1
-        return majority(sample, epoch)
+        return majority(sample)
 
 
-@pytest.mark.parametrize(("changes", "calls"), [(False, 1), (True, 3)])
-def test_a_target_is_made_once_unless_it_changes_with_the_epoch(index, changes, calls):
+def test_a_target_is_made_once(index):
     target = Counting()
-    drawn = training(index, target, changes=changes)
+    drawn = training(index, target)
     for epoch in range(3):
         drawn[epoch, 0, 1]
-    assert target.calls == {"disc1": calls}
+    assert target.calls == {"disc1": 1}
 
 
 def test_a_target_that_changes_is_that_of_its_epoch(index):
     def epoch_everywhere(sample, epoch):
         return torch.full((2, *sample.image.shape[1:]), float(epoch))
 
-    drawn = training(index, epoch_everywhere, changes=True, augment=STILL)
+    drawn = training(index, changing=epoch_everywhere, augment=STILL)
     assert [float(drawn[epoch, 0, 0].target.mean()) for epoch in (2, 0, 1)] == [2.0, 0.0, 1.0]
 
 
-def test_the_target_is_fused_on_the_whole_case_before_it_is_cropped(index):
+def test_a_target_that_changes_is_made_of_what_is_seen(index):
+    once, anew = training(index, augment=STILL)[0, 0, 0], training(index, changing=majority, augment=STILL)[0, 0, 0]
+    assert_same(once, anew)
+
+
+def test_the_target_is_fused_on_the_whole_case_before_it_is_cut(index):
     seen = []
 
-    def remember_shape(sample, epoch):
+    def remember_shape(sample):
         seen.append(tuple(sample.annotations.shape[1:]))
-        return majority(sample, epoch)
+        return majority(sample)
 
-    sample = training(index, remember_shape, augment=STILL)[0, 0, 0]
+    batch = batch_of(training(index, remember_shape, augment=STILL)[0, 0, 0])
     assert seen == [(20, 26)]
-    assert_same(sample, replace(sample, target=majority(sample, 0)))
+    share = batch["annotations"][0].float().sum(0) / 3
+    torch.testing.assert_close(batch["target"][0, 1], share)
 
 
 def test_cases_are_read_once_while_there_is_room(index):
     roomy, full = prepared(index), prepared(index, cache_gib=0)
     assert roomy[0] is roomy[0]
     assert full[0] is not full[0]
-    assert_same(full[0], roomy[0])
+    assert torch.equal(full[0].whole().image, roomy[0].whole().image)
 
 
 def test_no_more_is_kept_than_there_is_room_for(index):
-    bytes_of_a_case = 20 * 26 * (4 + 3 + 1)  # image, three annotations, truth
-    cases = prepared(index, cache_gib=2.5 * bytes_of_a_case / 2**30)
-    kept = [cases[number] is cases[number] for number in range(4)]
-    assert kept == [True, True, False, False]
+    cases = prepared(index)
+    sizes = [cases[number].nbytes for number in range(4)]
+    cases = prepared(index, cache_gib=(sum(sizes[:2]) + 0.5 * min(sizes)) / 2**30)
+    assert [cases[number] is cases[number] for number in range(4)] == [True, True, False, False]
 
 
-def test_a_target_counts_against_the_room(index):
-    case, target = 20 * 26 * (4 + 3 + 1), 20 * 26 * 2 * 4
-    counting = Counting()
-    drawn = training(index, counting, cache_gib=(case + 0.5 * target) / 2**30)
-    drawn[0, 0, 0], drawn[0, 1, 0]
-    assert counting.calls == {"disc0": 2}
-
-
-def test_foreground_is_searched_once_while_there_is_room(index, monkeypatch):
-    searched = Counter()
-
-    def search(sample):
-        searched[sample.case] += 1
-        return foreground_voxels(sample)
-
-    monkeypatch.setattr("umanet.data.dataset.foreground_voxels", search)
-    bytes_of_a_case = 20 * 26 * (4 + 3 + 1 + 2 * 4)
-    for room, searches in [(4.0, 1), (0.0, 3), (bytes_of_a_case / 2**30, 3)]:
-        searched.clear()
-        drawn = training(index, cache_gib=room, foreground=1.0)
-        first = [drawn[0, position, 1] for position in range(3)]
-        assert searched == {"disc1": searches}
-        for position, sample in enumerate(first):
-            assert_same(sample, training(index, foreground=1.0)[0, position, 1])
+def test_what_does_not_fit_into_memory_goes_to_the_folder(index, tmp_path):
+    size = prepared(index)[0].nbytes
+    options = DataOptions(cache_gib=1.5 * size / 2**30)
+    target = Counting()
+    cases = PreparedCases(index.select("train"), index, options, tmp_path, target, "majority")
+    for _ in range(2):
+        for number in range(4):
+            assert torch.equal(cases[number].whole().image, prepared(index)[number].whole().image)
+    assert len(list(tmp_path.glob("v*/*.safetensors"))) == 2 * 3  # all but the first, and their targets
+    assert cases[1] is cases[1]
+    assert target.calls["disc0"] == target.calls["disc2"] == 1
 
 
 def drawn_in(epoch, cases, draws, seed=0):

@@ -27,7 +27,7 @@ def augmented(patches: Patches) -> Batch:
         grid = _grid(patches)
         image = _moved(image, grid, "bilinear")
         # Numbers below 2^24 survive as floats, and there are never as many rows.
-        codes = _moved(codes[:, None].float(), grid, "nearest")[:, 0]
+        codes = _moved(codes[:, None].float(), grid, "nearest")[:, 0].long()
         target = None if target is None else _known_or_not(_moved(target, grid, "bilinear"))
     return Batch(_intensities(image, patches.changes), looked_up(patches.patterns, codes), patches.present, target)
 
