@@ -42,7 +42,7 @@ def index(tmp_path_factory):
 def config_of(**trainer):
     options = TrainerOptions(**{"max_steps": 6, "batch_size": 4, "validate_every": 2, **trainer})
     uma_net = {"grade_warm_up": 0.2, "weight_warm_up": 0.1, "grade": "image", "quality_floor": 0.0}
-    return tiny_config(**uma_net).model_copy(update={"trainer": options, "device": "cpu"})
+    return tiny_config(**uma_net).model_copy(update={"trainer": options, "device": "cpu", "seed": 2})
 
 
 def start(index, folder, *, config=None, ranks=2, code=TRAIN, flags=()):

@@ -38,31 +38,36 @@ def available(root: Path = Path("/")) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def groups(root: Path) -> list[Path]:
+    """This process's control group (version 2) and all around it: what a container or a job may take is said there."""
+    top = root / "sys/fs/cgroup"
+    own = next((line[3:] for line in lines_of(root / "proc/self/cgroup") if line.startswith("0::/")), "/")
+    place = top / own.lstrip("/")
+    return [place, *(parent for parent in place.parents if parent.is_relative_to(top))]
+
+
+def lines_of(path: Path) -> list[str]:
+    """Of a file of the system; none where there is no such file."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
 def _of_machine(root: Path) -> int | None:
-    for line in _lines(root / "proc/meminfo"):
+    for line in lines_of(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
 
 
 def _of_groups(root: Path) -> list[int]:
-    """Of this process's control group (version 2) and all around it."""
-    top = root / "sys/fs/cgroup"
-    own = next((line[3:] for line in _lines(root / "proc/self/cgroup") if line.startswith("0::/")), "/")
-    place = top / own.lstrip("/")
     found = []
-    for group in (place, *(parent for parent in place.parents if parent.is_relative_to(top))):
-        most, used = _lines(group / "memory.max"), _lines(group / "memory.current")
+    for group in groups(root):
+        most, used = lines_of(group / "memory.max"), lines_of(group / "memory.current")
         if most and used and most[0].isdigit():
             cached = (
-                int(line.split()[1]) for line in _lines(group / "memory.stat") if line.startswith("inactive_file ")
+                int(line.split()[1]) for line in lines_of(group / "memory.stat") if line.startswith("inactive_file ")
             )
             found.append(max(0, int(most[0]) - int(used[0]) + next(cached, 0)))
     return found
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

@@ -29,6 +29,7 @@ from umanet.training.global_state import global_state_put_back, lightning_quiet
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.plan import plan
+from umanet.training.processors import within_processors
 from umanet.training.run_folder import (
     CACHE,
     Resume,
@@ -99,7 +100,7 @@ def train(
         if checkpoint is None and ours.leads:
             record(run, config, index)
         log.info("Working grid: %s.", config.data.working_grid)
-        data = RunData(index, training, validation, method, config, run / CACHE)
+        data = RunData(index, training, validation, method, within_processors(config, ours), run / CACHE)
         module = TrainingModule(method, config.trainer, config.data, index.task.drawn, config.seed)
         trainer = _trainer(config, method, run, callbacks or [])
         _fit(trainer, module, data, checkpoint, run)

@@ -1,6 +1,5 @@
 """All cases of a data set, several at a time."""
 
-import os
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,6 +13,7 @@ from umanet.data.check.problems import SEVERITIES
 from umanet.data.check.report import CheckReport, counts_of, coverage_of
 from umanet.data.index import DatasetIndex
 from umanet.executor import Executor
+from umanet.executor.processors import usable
 
 MOST_WORKERS = 8
 """More cases are not held in memory at a time unless the caller says so; a disk is busy with fewer."""
@@ -54,15 +54,9 @@ def check(
     )
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use, at most ``MOST_WORKERS``."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only; containers give out fewer than there are
-    return min(MOST_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
-
-
 def _threads(index: DatasetIndex) -> int:
     sizes = [path.stat().st_size for case in index.cases[:SAMPLED_CASES] for path in case.image if path.is_file()]
-    return usable_cpus() if sizes and sum(sizes) / len(sizes) >= LARGE_FILE else 1
+    return min(MOST_WORKERS, usable()) if sizes and sum(sizes) / len(sizes) >= LARGE_FILE else 1
 
 
 def _by(executor: Executor, index: DatasetIndex) -> Generator[CaseFindings, None, None]:

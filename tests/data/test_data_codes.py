@@ -6,7 +6,8 @@ from math import prod
 import numpy as np
 import pytest
 
-from umanet.fusion import codes, majority_vote, mean, staple
+from umanet.data import codes
+from umanet.fusion import majority_vote, mean, staple
 from umanet.types import IGNORE
 
 LAYOUTS = {
