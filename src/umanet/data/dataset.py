@@ -21,7 +21,7 @@ from umanet.data.prepared_case import PreparedCase, prepare_case
 from umanet.errors import OutputError
 from umanet.types import Case, Sample
 
-Target = Callable[[Sample, int], Float[Tensor, "K *spatial"] | None]
+Target = Float[Tensor, "K *spatial"] | None
 Draw = tuple[int, int, int]
 """Epoch, position within the epoch, case number: all that a training sample depends on besides the seed."""
 OPEN = 4096
@@ -51,7 +51,7 @@ class PreparedCases:
         index: DatasetIndex,
         options: DataOptions,
         folder: Path | None = None,
-        target: Callable[[Sample], Float[Tensor, "K *spatial"] | None] | None = None,
+        target: Callable[[Sample], Target] | None = None,
         made_by: str = "",
     ):
         self.cases, self.index, self.options, self.target, self.made_by = cases, index, options, target, made_by
@@ -114,15 +114,15 @@ class PreparedCases:
         if target is not None:
             return replace(prepared, target=target)
         taught = self._taught(prepared)
-        if taught.target is not None:
-            disk.keep_target(digest, self.made_by, taught.target)
+        assert taught.target is not None
+        disk.keep_target(digest, self.made_by, taught.target)
         return taught
 
     def _do_without_disk(self, error: OutputError) -> None:
         self.disk = None
         worker = get_worker_info()
         if worker is None or worker.id == 0:  # one of them is enough
-            log.warning("%s Until then memory has to do; cases that do not fit are read again for every patch.", error)
+            log.warning("%s Now memory has to do; cases that do not fit are read again for every patch.", error)
 
 
 class TrainingDataset(Dataset[Patch]):
@@ -135,7 +135,14 @@ class TrainingDataset(Dataset[Patch]):
         target: Makes the target of every patch anew, for one that changes with the epoch.
     """
 
-    def __init__(self, cases: PreparedCases, *, patch: tuple[int, ...], seed: int, target: Target | None = None):
+    def __init__(
+        self,
+        cases: PreparedCases,
+        *,
+        patch: tuple[int, ...],
+        seed: int,
+        target: Callable[[Sample, int], Target] | None = None,
+    ):
         self.cases, self.patch, self.seed, self.target = cases, patch, seed, target
 
     def __getitem__(self, draw: Draw) -> Patch:

@@ -49,6 +49,10 @@ class Ensemble(Method):
     def trains_on(self, case: Case) -> bool:
         return self.first.trains_on(case)
 
+    @property
+    def has_target(self) -> bool:
+        return self.first.has_target
+
     def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"] | None:
         return self.first.target(sample, epoch)
 

@@ -47,11 +47,19 @@ class Method(nn.Module, ABC):
         return bool(case.annotations)
 
     def target(self, sample: Sample, epoch: int) -> Float[Tensor, "K *spatial"] | None:
-        """The fused target of a whole case, or None where the method takes the annotations as they are."""
+        """The fused target, or None where the method takes the annotations as they are.
+
+        Of a whole case; where it depends on the epoch, of each patch.
+        """
         return None
 
     target_depends_on_epoch: bool = False
     """False: a target is made once and kept."""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether ``target`` makes any."""
+        return type(self).target is not Method.target
 
     def monitor(self) -> dict[str, float]:
         """What a person who watches the training wants to see besides the losses."""

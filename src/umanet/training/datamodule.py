@@ -49,14 +49,14 @@ class RunData(pl.LightningDataModule):
         super().__init__()
         self.config, data, self.launch = config, config.data, launch()
         assert data.patch is not None  # chosen by plan
-        changing = method.target_depends_on_epoch
         made_by = json.dumps([config.model_dump(mode="json", exclude=NOT_OF_TARGETS), index.task.drawn])
-        cases = PreparedCases(
-            training, index, data, folder, None if changing else partial(method.target, epoch=0), made_by
-        )
-        self.training = TrainingDataset(
-            cases, patch=data.patch, seed=config.seed, target=method.target if changing else None
-        )
+        once, anew = None, None
+        if method.target_depends_on_epoch:
+            anew = method.target
+        elif method.has_target:
+            once = partial(method.target, epoch=0)
+        cases = PreparedCases(training, index, data, folder, once, made_by)
+        self.training = TrainingDataset(cases, patch=data.patch, seed=config.seed, target=anew)
         own = validation[self.launch.rank :: self.launch.ranks]
         self.validation = PreparedCases(own, index, data, folder)
         if cases.disk is not None and self.launch.leads:
