@@ -37,7 +37,8 @@ def majority(sample):
 
 
 def cases_of(index, folder, made_by="majority", target=majority, **options):
-    return PreparedCases(index.select("train"), index, DataOptions(cache=folder, **options), None, target, made_by)
+    options = DataOptions(cache=folder, **options)
+    return PreparedCases(index.select("train"), index, options, CaseCache(folder, index, options), target, made_by)
 
 
 def entries(folder):

@@ -8,6 +8,7 @@ import torch
 from fake_data.discs import write_discs
 from umanet.config import AugmentOptions, DataOptions
 from umanet.data.augment import augmented
+from umanet.data.case_cache import CaseCache
 from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
 from umanet.data.patches import stack
 
@@ -136,7 +137,8 @@ def test_what_does_not_fit_into_memory_goes_to_the_folder(index, tmp_path):
     size = prepared(index)[0].nbytes
     options = DataOptions(cache_gib=1.5 * size / 2**30)
     target = Counting()
-    cases = PreparedCases(index.select("train"), index, options, tmp_path, target, "majority")
+    disk = CaseCache(tmp_path, index, options)
+    cases = PreparedCases(index.select("train"), index, options, disk, target, "majority")
     for _ in range(2):
         for number in range(4):
             assert torch.equal(cases[number].whole().image, prepared(index)[number].whole().image)

@@ -42,10 +42,13 @@ class CaseCache:
         folder: Made when the first case is kept. Several data sets, runs and machines may share it.
         index: The data set.
         options: Those for the working grid count.
+
+    Attributes:
+        refuses: Whether nothing could be written the last time.
     """
 
     def __init__(self, folder: Path, index: DatasetIndex, options: DataOptions):
-        self.folder, self.index = folder, index
+        self.folder, self.index, self.refuses = folder, index, False
         self.meaning = [
             VERSION, index.spatial_dims, index.channels, [c.values for c in index.classes], index.annotators,
             index.ignore, options.longest_side, options.spacing, options.size, options.normalise,

@@ -4,7 +4,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +25,7 @@ Draw = tuple[int, int, int]
 """Epoch, position within the epoch, case number: all that a training sample depends on besides the seed."""
 OPEN = 4096
 """Files that are mapped at a time: systems allow some tens of thousands."""
+WITHOUT = "Now memory has to do; cases that do not fit are read again for every patch."
 log = logging.getLogger("umanet")
 
 
@@ -40,7 +40,7 @@ class PreparedCases:
         cases: What to prepare.
         index: Their data set.
         options: How.
-        folder: For what does not stay in memory, unless ``data.cache`` names one; None: nothing is kept on disk.
+        disk: For what does not stay in memory; None: nothing is kept on disk.
         target: Makes the target of a whole case; None: there is none, or it is made of every patch anew.
         made_by: All that the target depends on besides the case.
     """
@@ -50,13 +50,12 @@ class PreparedCases:
         cases: list[Case],
         index: DatasetIndex,
         options: DataOptions,
-        folder: Path | None = None,
+        disk: CaseCache | None = None,
         target: Callable[[Sample], Target] | None = None,
         made_by: str = "",
     ):
         self.cases, self.index, self.options, self.target, self.made_by = cases, index, options, target, made_by
-        folder = options.cache or folder
-        self.disk = CaseCache(folder, index, options) if folder else None
+        self.disk = disk
         # Every loading process has a memory of its own.
         self._room = int(options.cache_gib * 2**30) // max(1, options.workers)
         self._disk_first = options.cache is not None or options.workers > 0
@@ -70,16 +69,20 @@ class PreparedCases:
         for have in (self._kept, self._mapped):
             if number in have:
                 return have[number]
-        if self.disk is not None and self._disk_first:
+        disk = None if self.disk is None or self.disk.refuses else self.disk
+        if disk is not None and self._disk_first:
             try:
-                return self._on_disk(number, self.disk)
+                return self._on_disk(number, disk)
             except OutputError as error:
-                self._do_without_disk(error)
+                disk.refuses = True
+                worker = get_worker_info()
+                if worker is None or worker.id == 0:  # one of them is enough
+                    log.warning("%s %s", error, WITHOUT)
         prepared = self._taught(self._prepared(number))
         if prepared.nbytes <= self._room:
             self._room -= prepared.nbytes
             self._kept[number] = prepared
-        elif self.disk is not None:
+        elif disk is not None and not disk.refuses:
             self._disk_first = True  # from now on; what is in memory stays there
             return self[number]
         return prepared
@@ -117,12 +120,6 @@ class PreparedCases:
         assert taught.target is not None
         disk.keep_target(digest, self.made_by, taught.target)
         return taught
-
-    def _do_without_disk(self, error: OutputError) -> None:
-        self.disk = None
-        worker = get_worker_info()
-        if worker is None or worker.id == 0:  # one of them is enough
-            log.warning("%s Now memory has to do; cases that do not fit are read again for every patch.", error)
 
 
 class TrainingDataset(Dataset[Patch]):

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from umanet.config import RunConfig
 from umanet.data.augment import augmented
+from umanet.data.case_cache import CaseCache
 from umanet.data.dataset import EpochSampler, PreparedCases, TrainingDataset
 from umanet.data.index import DatasetIndex
 from umanet.data.patches import Patches, stack
@@ -55,12 +56,13 @@ class RunData(pl.LightningDataModule):
             anew = method.target
         elif method.has_target:
             once = partial(method.target, epoch=0)
-        cases = PreparedCases(training, index, data, folder, once, made_by)
+        disk = CaseCache(data.cache or folder, index, data)
+        cases = PreparedCases(training, index, data, disk, once, made_by)
         self.training = TrainingDataset(cases, patch=data.patch, seed=config.seed, target=anew)
         own = validation[self.launch.rank :: self.launch.ranks]
-        self.validation = PreparedCases(own, index, data, folder)
-        if cases.disk is not None and self.launch.leads:
-            cases.disk.tidy()
+        self.validation = PreparedCases(own, index, data, disk)
+        if self.launch.leads:
+            disk.tidy()
 
     def train_dataloader(self) -> DataLoader[Patches]:
         options, workers = self.config.trainer, self.config.data.workers
