@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from umanet.config import Precision, RunConfig
 from umanet.data.check import patients_in_two_splits
 from umanet.data.index import DatasetIndex, require_trainable
-from umanet.errors import DatasetError, Interrupted, RunError
+from umanet.errors import DatasetError, Interrupted, RunError, UmanetError
 from umanet.grading import warn_if_blind
 from umanet.inference.model_file import save_model
 from umanet.inference.tiles import half_on_cuda
@@ -26,6 +26,7 @@ from umanet.training.checkpoints import BEST, FOLDER, LAST, WholeCheckpoints, re
 from umanet.training.datamodule import RunData
 from umanet.training.distributed import disconnect, raise_if_lost, refuse_uneven_ranks, strategy_for
 from umanet.training.global_state import global_state_put_back, lightning_quiet
+from umanet.training.loading_errors import as_said_there, raise_if_killed
 from umanet.training.metrics_file import MetricsFile
 from umanet.training.module import VALIDATION_METRIC, TrainingModule
 from umanet.training.plan import plan
@@ -178,8 +179,11 @@ def _fit(trainer: pl.Trainer, module: TrainingModule, data: RunData, checkpoint:
         trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into SystemExit
         interrupted = True
+    except UmanetError as error:
+        raise as_said_there(error) from error
     except RuntimeError as error:
         raise_if_lost(error, trainer.global_step, run / FOLDER / LAST)
+        raise_if_killed(error, trainer.global_step, run / FOLDER / LAST)
         if "loading state_dict" not in str(error):
             raise
         raise RunError(
