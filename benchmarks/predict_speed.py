@@ -25,8 +25,9 @@ from monai.inferers.utils import sliding_window_inference
 from umanet.config import build_config
 from umanet.inference.exported import ReleasedNetwork, onnx_bytes, open_graph
 from umanet.inference.model_file import Model
-from umanet.inference.predict import predict, samples_of_images
+from umanet.inference.predict import predict
 from umanet.inference.tiles import run_in_tiles
+from umanet.inference.unread import samples_of_images
 from umanet.methods import build_method
 from umanet.types import Task
 
@@ -112,7 +113,7 @@ def peak(classes: int) -> float:
             del ramp
             before = memory("VmRSS")
             cases, samples = samples_of_images(model, [Path(folder, f"{name}.nii")])
-            predict(model, samples, Path(folder, f"{name}-out"), total=len(cases), network=network)
+            predict(model, samples, Path(folder, f"{name}-out"), total=len(cases), wanted=wanted)
     return memory("VmHWM") - before
 
 

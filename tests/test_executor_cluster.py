@@ -55,7 +55,7 @@ def test_errors_and_logs_of_cases_come_back_in_order(cluster, caplog):
     assert {number for number, _ in done(cluster, threads)} == {1}
 
 
-@pytest.mark.parametrize("name", ["check", "evaluate", "grade", "fuse", "fuse --with run"])
+@pytest.mark.parametrize("name", ["check", "predict", "evaluate", "grade", "fuse", "fuse --with run"])
 def test_a_cluster_writes_what_one_process_writes(cluster, made, tmp_path, name):
     for place, flags in (("1", []), ("2", ["--scheduler", cluster.scheduler_address])):
         (tmp_path / place).mkdir()

@@ -20,7 +20,7 @@ def made(tmp_path_factory):
     return make(tmp_path_factory.mktemp("made"))
 
 
-@pytest.mark.parametrize("name", ["check", "evaluate", "grade", "fuse", "fuse --with run"])
+@pytest.mark.parametrize("name", ["check", "predict", "evaluate", "grade", "fuse", "fuse --with run"])
 def test_two_workers_write_what_one_writes(made, tmp_path, capsys, name):
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
@@ -37,7 +37,7 @@ def test_two_workers_write_what_one_writes(made, tmp_path, capsys, name):
     assert not [path for path in tmp_path.rglob(".*")]
 
 
-@pytest.mark.parametrize("name", ["check", "evaluate", "grade", "fuse", "fuse --with run"])
+@pytest.mark.parametrize("name", ["check", "predict", "evaluate", "grade", "fuse", "fuse --with run"])
 def test_a_scheduler_that_is_gone_is_one_line_and_leaves_nothing(made, tmp_path, capsys, name, monkeypatch):
     pytest.importorskip("distributed", reason="Dask is not installed.")
     monkeypatch.setattr("umanet.executor.cluster.PATIENCE", 0.5)

@@ -23,9 +23,9 @@ from umanet.data.geometry import ras_affine, resample
 from umanet.data.images import file_name, read_case, write_map
 from umanet.data.index import DatasetIndex
 from umanet.data.transforms import prepare
-from umanet.errors import ConfigError, DatasetError, ModelFileError, TaskError
+from umanet.errors import ConfigError, DatasetError, TaskError
 from umanet.executor import INLINE, Executor, Shared, shared
-from umanet.inference.model_file import Model, check_task, load_model
+from umanet.inference.model_file import Model, ModelElsewhere, check_task
 from umanet.inference.tiles import run_in_tiles
 from umanet.methods import GradesAnnotations, Method
 from umanet.types import IGNORE, AnnotationGrades, Batch, Case, Geometry, Sample
@@ -62,18 +62,14 @@ def for_annotators(model: Model, index: DatasetIndex) -> Model:
 
 @dataclass(frozen=True)
 class Grader:
-    """A model that grades the annotators of a data set, and travels: as its folder, loaded once in each process.
+    """A model that grades the annotators of a data set, and travels; loaded once in each process.
 
     Attributes:
-        run: Its folder.
-        digest: Of the weights that are expected there.
-        device: Where it computes.
+        there: Where it is.
         index: The data set, without its cases.
     """
 
-    run: Path
-    digest: str
-    device: str
+    there: ModelElsewhere
     index: DatasetIndex = field(hash=False)
 
     def model(self) -> Model:
@@ -83,13 +79,7 @@ class Grader:
 
 @lru_cache(maxsize=1)
 def _loaded(grader: Grader) -> Model:
-    model = load_model(grader.run, device=grader.device, grading=True)
-    if model.digest != grader.digest:
-        raise ModelFileError(
-            f"Weights {model.digest[:12]}… found by a worker, {grader.digest[:12]}… expected, in {grader.run}: another "
-            "run took its place. Start again."
-        )
-    return for_annotators(model, grader.index)
+    return for_annotators(grader.there.load(grading=True), grader.index)
 
 
 def grader_for(model: Model, index: DatasetIndex, executor: Executor, run: Path | None) -> Callable[[], Model]:
@@ -102,7 +92,7 @@ def grader_for(model: Model, index: DatasetIndex, executor: Executor, run: Path 
         return lambda: model
     if run is None:
         raise ConfigError("Several workers found, but no `run`, the folder that each loads the model from. Give it.")
-    return Grader(run.resolve(), model.digest, str(model.device), index.without_cases()).model
+    return Grader(ModelElsewhere(run.resolve(), model.digest, str(model.device)), index.without_cases()).model
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fake_data.arrays import make_method, tiny_config
+from fake_data.commands import tree
 from fake_data.discs import write_discs
 from umanet.__main__ import main
 from umanet.config import DataOptions
@@ -50,8 +51,23 @@ def test_both_runtimes_give_the_same_labels_and_probabilities(folder):
     assert (folder / "onnx" / "predictions.json").read_text() == (folder / "torch" / "predictions.json").read_text()
 
 
+def test_two_workers_write_what_one_writes_by_onnx_too(folder):
+    assert predict(folder, "alone", "--runtime", "onnx") == 0
+    assert predict(folder, "two", "--runtime", "onnx", "--workers", "2", "--also", "coco", "--mirror", "0") == 0
+    assert predict(folder, "one", "--runtime", "onnx", "--also", "coco", "--mirror", "0") == 0
+    assert tree(folder / "two") == tree(folder / "one") != tree(folder / "alone")
+
+
+def test_bfloat16_changes_probabilities_little(folder):
+    assert [predict(folder, f"as {name}", "--precision", name) for name in ("32", "bf16")] == [0, 0]
+    expected, found = pictures(folder / "as 32"), pictures(folder / "as bf16")
+    differences = [np.abs(found[name].astype(int) - expected[name]).max() for name in expected if "prob" in str(name)]
+    assert 0 < max(differences) < 0.05 * 65535
+
+
 @pytest.mark.parametrize(("flags", "said"), [
     (["--runtime", "onnx", "--device", "cuda"], "--device cuda with --runtime onnx found, cpu expected"),
+    (["--runtime", "onnx", "--precision", "bf16"], "--precision bf16 with --runtime onnx found, --runtime torch"),
     (["--mirror", "0", "2"], "--mirror 0 2 found, different axes from 0 to 1 expected: the images are 2D"),
     (["--mirror", "1", "1"], "--mirror 1 1 found, different axes"),
 ])  # fmt: skip

@@ -34,6 +34,7 @@ def commands(made: Path) -> dict[str, list[str]]:
     return {
         "check": ["check", data],
         "evaluate": ["evaluate", str(made / "predictions"), data],
+        "predict": ["predict", run, data, "--device", "cpu"],
         "grade": ["grade", run, data, "--device", "cpu"],
         "fuse": ["fuse", data, "--with", "staple"],
         "fuse --with run": ["fuse", data, "--with", run, "--device", "cpu"],

@@ -22,7 +22,8 @@ from umanet.export import export_dataset
 from umanet.inference.also.bids import BidsCopies
 from umanet.inference.also.copies import Copies
 from umanet.inference.model_file import load_model, save_model
-from umanet.inference.predict import predict, samples_of_images, samples_of_index
+from umanet.inference.predict import predict
+from umanet.inference.unread import samples_of_images, samples_of_index
 from umanet.types import Case
 
 CLASSES = (ClassDefinition(name="background", values=(0,)), ClassDefinition(name="disc", values=(300,)))

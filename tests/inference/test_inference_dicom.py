@@ -18,7 +18,8 @@ from umanet.data.geometry import from_ras
 from umanet.errors import ImageError
 from umanet.inference.image_files import find_images
 from umanet.inference.model_file import load_model, save_model
-from umanet.inference.predict import predict_case, samples_of_images
+from umanet.inference.predict import predict_case
+from umanet.inference.unread import samples_of_images
 
 rng = np.random.default_rng(0)
 

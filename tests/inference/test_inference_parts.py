@@ -16,7 +16,8 @@ from umanet.data.index import write_index
 from umanet.data.transforms import prepare_image
 from umanet.errors import TaskError
 from umanet.inference.model_file import load_model, save_model
-from umanet.inference.predict import predict, samples_of_index
+from umanet.inference.predict import Wanted, predict
+from umanet.inference.unread import samples_of_index
 
 
 @pytest.fixture(params=[(16, 18), (9, 10, 8)], ids=["2D", "3D"])
@@ -38,7 +39,7 @@ def test_annotators_and_samples_are_what_the_method_says(index, tmp_path):
     model = replace(model, config=model.config.model_copy(update={"data": data}))
     cases, samples = samples_of_index(model, index, None)
     samples = list(samples)
-    predict(model, samples, tmp_path / "out", annotators=True, samples=True)
+    predict(model, samples, tmp_path / "out", wanted=Wanted(annotators=True, samples=True))
     entry = json.loads((tmp_path / "out/predictions.json").read_text())["cases"][cases[0].id]
     assert list(entry["annotators"]) == list(index.annotators) and len(entry["samples"]) == 16
     with torch.no_grad():
@@ -77,5 +78,5 @@ def test_what_the_method_cannot_say_is_refused(index, tmp_path):
     model = released(index, "majority", tmp_path)
     for flag, asked in (("--annotators", {"annotators": True}), ("--samples", {"samples": True})):
         with pytest.raises(TaskError, match=f"{flag} found, a method that can do that expected: 'majority' cannot"):
-            predict(model, [], tmp_path / "out", **asked)
+            predict(model, [], tmp_path / "out", wanted=Wanted(**asked))
     assert not (tmp_path / "out").exists()

@@ -18,8 +18,9 @@ from umanet.data.index import ClassDefinition
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, OutputError, TaskError
 from umanet.inference.model_file import load_model, save_model
-from umanet.inference.predict import predict, predict_case, samples_of_images, samples_of_index
+from umanet.inference.predict import predict, predict_case
 from umanet.inference.prediction_files import write_case
+from umanet.inference.unread import samples_of_images, samples_of_index
 from umanet.types import Geometry
 
 SHAPES = {2: (20, 26), 3: (10, 12, 8)}

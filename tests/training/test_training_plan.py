@@ -13,7 +13,8 @@ from umanet.data.images import read_image
 from umanet.data.index import ClassDefinition, DatasetIndex
 from umanet.errors import ConfigError
 from umanet.inference.model_file import load_model
-from umanet.inference.predict import predict, samples_of_images, samples_of_index
+from umanet.inference.predict import predict
+from umanet.inference.unread import samples_of_images, samples_of_index
 from umanet.training import plan, train
 from umanet.training.plan import spacing_for
 from umanet.types import Case, Geometry

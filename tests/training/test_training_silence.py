@@ -12,7 +12,8 @@ from umanet.config import TrainerOptions
 from umanet.data.sources.folder import index as index_folder
 from umanet.evaluation import evaluate
 from umanet.inference.model_file import load_model
-from umanet.inference.predict import predict, samples_of_index
+from umanet.inference.predict import predict
+from umanet.inference.unread import samples_of_index
 from umanet.training import train
 
 LEARNED, CLEARLY = 0.7, {"majority": 0.3, "uma-net": 0.15}

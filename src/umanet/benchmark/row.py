@@ -6,7 +6,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umanet.data.index import DatasetIndex
+    from umanet.inference.model_file import Model
 
 ROW, RESULT = "row.json", "result.json"
 MIB = 1024
@@ -68,8 +72,7 @@ def do_row(folder: Path) -> dict[str, Any]:
     from umanet.errors import TaskError
     from umanet.evaluation import evaluate
     from umanet.inference.model_file import load_model
-    from umanet.inference.predict import predict, samples_of_index
-    from umanet.methods import METHODS, build_method
+    from umanet.methods import build_method
     from umanet.training import train
 
     row = Row(**json.loads((folder / ROW).read_text()))
@@ -93,11 +96,8 @@ def do_row(folder: Path) -> dict[str, Any]:
     train(config, taught, folder / "run", resume="auto")
     seconds["train"] = time.monotonic() - started
     model = load_model(folder / "run")
-    cases, samples = samples_of_index(model, index, "test")
-    predictions = folder / "predictions"
     started = time.monotonic()
-    if not (predictions / "predictions.json").exists():
-        predict(model, samples, predictions, total=len(cases), split="test", samples=METHODS[row.method].samples)
+    predictions = _predicted(model, index, folder / "predictions")
     seconds["predict"] = time.monotonic() - started
     scored = evaluate(predictions, index, split="test", against=row.against)  # type: ignore[arg-type]  # of the suite
     found = {
@@ -109,6 +109,17 @@ def do_row(folder: Path) -> dict[str, Any]:
     }
     graded = _grading(folder / "run", index)
     return {**found, "grading": graded} if graded else found
+
+
+def _predicted(model: "Model", index: "DatasetIndex", folder: Path) -> Path:
+    """The test cases, unless they are there."""
+    from umanet.inference.predict import Wanted, predict
+    from umanet.inference.unread import samples_of_index
+
+    if not (folder / "predictions.json").exists():
+        _, samples = samples_of_index(model, index, "test")
+        predict(model, samples, folder, split="test", wanted=Wanted(samples=model.method.samples))
+    return folder
 
 
 def _rounded(case: Mapping[str, Any]) -> dict[str, Any]:

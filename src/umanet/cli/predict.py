@@ -1,24 +1,25 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import next_step, progress, say
 from umanet.errors import ConfigError, counted
 from umanet.inference.also import AlsoFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from umanet.inference.model_file import Model
-    from umanet.inference.tiles import Network
-    from umanet.types import Case, Sample
+    from umanet.inference.predict import Wanted
+    from umanet.inference.unread import UnreadSamples
+    from umanet.types import Case
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(CaseParallel):
     """Predict label maps, probabilities and entropy, in the images' own geometry and file type."""
 
     run_folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
@@ -44,23 +45,27 @@ class Predict:
     runtime: Literal["torch", "onnx"] = "torch"
     """onnx: by ONNX Runtime on the CPU, quicker for pictures; needs umanet[export]. The graph is kept as
     RUN/model.onnx."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """bf16: in bfloat16, on a CPU too: volumes may take half the time there, pictures longer, and single voxels change
+    their label. auto: on a CUDA device as it was trained, else 32."""
     device: Device = "auto"
     """Where the network computes."""
     threads: int | None = None
-    """CPU threads of the runtime. Default: as many as the run was trained with."""
+    """CPU threads of the runtime, where there is one worker. Default: as many as the run was trained with."""
 
     def run(self) -> None:
         from umanet.inference.also.copies import Copies
         from umanet.inference.predict import predict
 
+        executor = self.executor()
         model = open_model(self.run_folder, self._device, self.threads)
         cases, samples = self._samples(model)
         also = Copies(self.also, cases, model)
-        network = self._network(model)
+        wanted = self._wanted(model, elsewhere=executor.elsewhere)
         with progress("Predicting") as report:
             predict(
-                model, samples, self.output, total=len(cases), split=self.split, annotators=self.annotators,
-                samples=self.samples, also=also, network=network, mirror=self.mirror, progress=report,
+                model, samples, self.output, total=len(cases), split=self.split, wanted=wanted, also=also,
+                executor=executor, run=self.run_folder, progress=report,
             )  # fmt: skip
         copies = f", and copies as {', '.join(self.also)}," if self.also else ""
         say(f"Labels, probabilities and entropy of {counted(len(cases), 'case')}{copies} in {self.output}.")
@@ -78,14 +83,21 @@ class Predict:
             )
         return "cpu"
 
-    def _network(self, model: "Model") -> "Network | None":
+    def _wanted(self, model: "Model", *, elsewhere: bool) -> "Wanted":
+        from umanet.inference.predict import Wanted
+
+        precision = None if self.precision == "auto" else self.precision
+        wanted = Wanted(self.annotators, self.samples, self.mirror, precision=precision)
         if self.runtime == "torch":
-            return None
+            return wanted
         import torch
 
         from umanet.inference.onnx_runtime import open_onnx
 
-        return open_onnx(self.run_folder, model, torch.get_num_threads())
+        threads = 1 if elsewhere else torch.get_num_threads()
+        if elsewhere:
+            open_onnx(self.run_folder, model, threads)  # the file is then there for all workers
+        return replace(wanted, network=partial(open_onnx, self.run_folder.resolve(), threads=threads))
 
     @property
     def _dataset(self) -> Path | None:
@@ -95,9 +107,9 @@ class Predict:
         only = self.inputs[0]
         return only if only.suffix == ".json" or (only / "dataset.json").is_file() else None
 
-    def _samples(self, model: "Model") -> "tuple[list[Case], Iterable[Sample]]":
+    def _samples(self, model: "Model") -> "tuple[list[Case], UnreadSamples]":
         from umanet.data.index import read_index
-        from umanet.inference.predict import samples_of_images, samples_of_index
+        from umanet.inference.unread import samples_of_images, samples_of_index
 
         if self._dataset:
             return samples_of_index(model, read_index(self._dataset), self.split)

@@ -20,7 +20,8 @@ from umanet.errors import Interrupted
 from umanet.evaluation import Evaluation, evaluate
 from umanet.grading import grade, rank_annotators
 from umanet.inference.model_file import Model, load_model
-from umanet.inference.predict import predict, samples_of_index
+from umanet.inference.predict import predict
+from umanet.inference.unread import samples_of_index
 from umanet.simulation import write_phantoms
 from umanet.simulation.simulate import simulate
 from umanet.training import train

@@ -105,6 +105,31 @@ def load_model(run: Path, *, device: str | torch.device = "cpu", grading: bool =
     return Model(method.to(where).eval(), task, config, classes, description["weights"]["sha256"], where)
 
 
+@dataclass(frozen=True)
+class ModelElsewhere:
+    """A model that travels: as its folder.
+
+    Attributes:
+        run: Its folder.
+        digest: Of the weights that are expected there.
+        device: Where it computes.
+    """
+
+    run: Path
+    digest: str
+    device: str
+
+    def load(self, *, grading: bool = False) -> Model:
+        """Raises: ModelFileError: It is not there, or another one by now."""
+        model = load_model(self.run, device=self.device, grading=grading)
+        if model.digest != self.digest:
+            raise ModelFileError(
+                f"Weights {model.digest[:12]}… found by a worker, {self.digest[:12]}… expected, in {self.run}: another "
+                "run took its place. Start again."
+            )
+        return model
+
+
 def can_grade(run: Path) -> bool:
     """Whether the run's method grades annotations, so that ``load_model`` takes ``grading``.
 

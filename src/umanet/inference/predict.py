@@ -1,29 +1,37 @@
 """Label maps, probabilities and entropy for images, in the images' own geometry and file type."""
 
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import prod
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from umanet.config import Precision
+from umanet.data.case_size import largest_case
 from umanet.data.files import whole_folder
 from umanet.data.geometry import resample
-from umanet.data.images import read_case, read_image
-from umanet.data.index import DatasetIndex
-from umanet.data.sources.folder import CHANNEL
 from umanet.data.transforms import prepare_image
 from umanet.errors import ConfigError, DatasetError, TaskError, counted
+from umanet.executor import INLINE, Executor, Shared, shared
 from umanet.inference.also.copies import Copies
-from umanet.inference.image_files import find_images
-from umanet.inference.model_file import Model, check_task
+from umanet.inference.model_file import Model, ModelElsewhere
+from umanet.inference.overlap import overlapped
 from umanet.inference.prediction_files import MANIFEST, CaseFiles, write_case, write_manifest, write_parts
-from umanet.inference.tiles import Network, maps_in_tiles, mirrored
-from umanet.types import Case, Prediction, Sample
+from umanet.inference.tiles import Network, in_bfloat16, maps_in_tiles, mirrored
+from umanet.inference.unread import UnreadSamples
+from umanet.types import Case, Geometry, Prediction, Sample
 
+LARGE = 2**26
+"""Voxels from which on an image is alone in memory: a CT of 256 slices. Three of fewer take less than one of 600."""
+Prepared = tuple[str, Geometry, Float[Tensor, "1 C *working"]]
+Computed = tuple[str, Geometry, list[Iterator[Float[Tensor, "*spatial"]]]]
+Written = tuple[str, CaseFiles, Geometry]
 Progress = Callable[[int, int], None]
 """Called with how many cases are done, and of how many."""
 
@@ -60,14 +68,18 @@ def _prepared(model: Model, sample: Sample) -> Float[Tensor, "1 C *working"]:
 
 
 def _maps(
-    model: Model, image: Float[Tensor, "1 C *working"], shape: tuple[int, ...], network: Network
+    model: Model,
+    image: Float[Tensor, "1 C *working"],
+    shape: tuple[int, ...],
+    network: Network,
+    precision: Precision | None = None,
 ) -> list[Iterator[Float[Tensor, "*spatial"]]]:
     """What the network says, a prediction after the other, class after class.
 
     On the working grid those that are still to come are in memory, on the image's own, which may be finer, one is.
     """
     patch = model.config.data.patch or tuple(image.shape[2:])
-    maps = maps_in_tiles(network, image, patch, model.device, model.config.trainer.precision)
+    maps = maps_in_tiles(network, image, patch, model.device, precision or model.config.trainer.precision)
     count = len(model.classes)
     return [_given_up(maps[first : first + count], shape) for first in range(0, len(maps), count)]
 
@@ -78,34 +90,59 @@ def _given_up(maps: list[Float[Tensor, "*spatial"]], shape: tuple[int, ...]) -> 
         yield resample(maps.pop(0)[None], shape, "linear")[0]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a prediction is to say of every image, and how.
+
+    Attributes:
+        annotators: Also what each annotator would draw.
+        samples: Also label maps drawn from the prediction.
+        mirror: Spatial axes. The network also sees every tile flipped along each of them, and along several at once;
+            what it says is flipped back, and the mean of all taken.
+        network: Gives a network that computes class probabilities in a model's place, as ``open_onnx`` does; goes to
+            other processes.
+        precision: What the network computes in; None: on a CUDA device that of the training, else float32.
+    """
+
+    annotators: bool = False
+    samples: bool = False
+    mirror: tuple[int, ...] = ()
+    network: Callable[[Model], Network] | None = None
+    precision: Literal["32", "bf16"] | None = None
+
+    def network_of(self, model: Model) -> Network:
+        own = _network_of(model, annotators=self.annotators, samples=self.samples)
+        if self.precision == "bf16":
+            own = in_bfloat16(own)
+        return mirrored(own if self.network is None else self.network(model), self.mirror)
+
+
 def predict(
     model: Model,
-    cases: Iterable[Sample],
+    samples: Iterable[Sample],
     output: Path,
     *,
     total: int = 0,
     split: str | None = None,
-    annotators: bool = False,
-    samples: bool = False,
+    wanted: Wanted = Wanted(),  # frozen
     also: Copies | None = None,
-    network: Network | None = None,
-    mirror: tuple[int, ...] = (),
+    executor: Executor = INLINE,
+    run: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Predict samples one after the other and write them: labels, one probability map per class, entropy.
+    """Predict samples and write them: labels, one probability map per class, entropy.
 
     Args:
         model: From ``load_model``.
-        cases: Read lazily: one is in memory at a time.
+        samples: Those that are ``UnreadSamples`` are read as they are needed.
         output: A folder that does not exist yet, or is empty.
         total: How many cases there are, for ``progress``.
         split: The split that the cases are, written down for the evaluation.
-        annotators: Also write what each annotator would draw.
-        samples: Also write label maps drawn from the prediction.
+        wanted: What else, and how.
         also: Further copies, in other formats.
-        network: Computes class probabilities in the model's place, as ``open_onnx`` gives it.
-        mirror: Spatial axes. The network also sees every tile flipped along each of them, and along several at once;
-            what it says is flipped back, and the mean of all taken.
+        executor: Where cases are predicted. In this process, the next is read and the last written meanwhile, unless
+            they are large.
+        run: The folder of the model, which other processes load it from.
         progress: Called after every case.
 
     Returns:
@@ -115,37 +152,104 @@ def predict(
         OutputError: ``output`` is in use, or cannot be written.
         TaskError: An image is not of the kind that the model was trained on, or the method has nothing to say of
             annotators, or no samples.
-        ConfigError: ``network`` or ``mirror`` with what they cannot have, or an axis that images do not have.
+        ConfigError: Something else than torch, or mirroring, with what they cannot have, or an axis that images do not
+            have; or other processes without ``run``.
+        ExecutorError: The workers or their scheduler are gone.
     """
-    _check_asked(model, annotators=annotators, samples=samples)
-    _check_speed(model, mirror, exported=network is not None, annotators=annotators, samples=samples)
-    network = mirrored(network or _network_of(model, annotators=annotators, samples=samples), mirror)
+    _check_asked(model, wanted)
+    _check_speed(model, wanted)
     made_by = {"method": model.config.method, "sha256": model.digest}
     with whole_folder(output) as place:
         entries: dict[str, CaseFiles] = {}
-        for sample in cases:
-            case, geometry = sample.case, sample.geometry
-            _refuse_twice(case, entries)
-            image = _prepared(model, sample)
-            del sample  # large volumes: the image as it was read need not stay while the network computes
-            whole, *parts = _maps(model, image, geometry.shape, network)
-            del image
-            files = write_case(case, whole, geometry, model.classes, place)
-            names = model.task.annotators if annotators else ()
-            files = write_parts(case, files, parts, names, geometry, model.classes, place)
-            entries[case] = also.write(case, files, geometry, place) if also else files
-            if progress:
-                progress(len(entries), total)
+        with _written(model, samples, place, wanted, executor, run) as results:
+            for case, files, geometry in results:
+                entries[case] = also.write(case, files, geometry, place) if also else files
+                if progress:
+                    progress(len(entries), total)
         if also:
             also.finish(place)
         write_manifest(entries, model.classes, made_by, place, split=split)
     return output / MANIFEST
 
 
-def _check_asked(model: Model, *, annotators: bool, samples: bool) -> None:
+@contextmanager
+def _written(
+    model: Model, samples: Iterable[Sample], place: Path, wanted: Wanted, executor: Executor, run: Path | None
+) -> Iterator[Iterable[Written]]:
+    """What was written of one case after the other."""
+    if not executor.elsewhere:
+        writer = CaseWriter(model, wanted, wanted.network_of(model), place)
+        # Maps hold nothing that they have handed on, as generators would: the image as it was read goes early.
+        prepared = map(writer.prepare, map(partial(_once, seen=set()), samples))
+        with closing(overlapped(prepared, writer.compute, writer.write, alone=_is_large)) as results:
+            yield results
+        return
+    if run is None or not isinstance(samples, UnreadSamples):
+        raise ConfigError(
+            "Several workers found, but no `run`, the folder that each loads the model from, or samples that are read "
+            "already. Give `run`, and samples as `samples_of_index` or `samples_of_images` gives them."
+        )
+    cases, seen = samples.cases, set[str]()
+    for case in cases:
+        _refuse_twice(case.id, seen)
+    there = ModelElsewhere(run.resolve(), model.digest, str(model.device))
+    one = partial(_predict_and_write, model=there, read=samples.read, wanted=wanted, place=shared(place))
+    with executor.map(one, cases, [case.id for case in cases], partial(largest_case, cases)) as results:
+        yield results
+
+
+def _once(sample: Sample, seen: set[str]) -> Sample:
+    _refuse_twice(sample.case, seen)
+    return sample
+
+
+def _is_large(prepared: Prepared) -> bool:
+    return prod(prepared[1].shape) > LARGE
+
+
+@dataclass(frozen=True)
+class CaseWriter:
+    """Predicts and writes cases, in three steps."""
+
+    model: Model
+    wanted: Wanted
+    network: Network
+    folder: Path
+
+    def prepare(self, sample: Sample) -> Prepared:
+        return sample.case, sample.geometry, _prepared(self.model, sample)
+
+    def compute(self, prepared: Prepared) -> Computed:
+        case, geometry, image = prepared
+        return case, geometry, _maps(self.model, image, geometry.shape, self.network, self.wanted.precision)
+
+    def write(self, computed: Computed) -> Written:
+        case, geometry, (whole, *parts) = computed
+        files = write_case(case, whole, geometry, self.model.classes, self.folder)
+        names = self.model.task.annotators if self.wanted.annotators else ()
+        return case, write_parts(case, files, parts, names, geometry, self.model.classes, self.folder), geometry
+
+
+def _predict_and_write(
+    case: Case, model: ModelElsewhere, read: Callable[[Case], Sample], wanted: Wanted, place: Shared
+) -> Written:
+    folder = place.here()
+    loaded, network = _ready(model, wanted)
+    writer = CaseWriter(loaded, wanted, network, folder)
+    return writer.write(writer.compute(writer.prepare(read(case))))
+
+
+@lru_cache(maxsize=1)
+def _ready(model: ModelElsewhere, wanted: Wanted) -> tuple[Model, Network]:
+    loaded = model.load()
+    return loaded, wanted.network_of(loaded)
+
+
+def _check_asked(model: Model, wanted: Wanted) -> None:
     for asked, able, flag in (
-        (annotators, model.method.per_annotator, "--annotators"), (samples, model.method.samples, "--samples"),
-    ):  # fmt: skip
+        (wanted.annotators, model.method.per_annotator, "--annotators"),
+        (wanted.samples, model.method.samples, "--samples"),
+    ):
         if asked and not able:
             raise TaskError(
                 f"{flag} found, a method that can do that expected: {model.config.method!r} cannot. `umanet methods` "
@@ -153,90 +257,36 @@ def _check_asked(model: Model, *, annotators: bool, samples: bool) -> None:
             )
 
 
-def _check_speed(model: Model, mirror: tuple[int, ...], *, exported: bool, annotators: bool, samples: bool) -> None:
-    dims = model.task.spatial_dims
+def _check_speed(model: Model, wanted: Wanted) -> None:
+    dims, mirror = model.task.spatial_dims, wanted.mirror
     if len(set(mirror)) < len(mirror) or any(not 0 <= axis < dims for axis in mirror):
         raise ConfigError(
             f"--mirror {' '.join(map(str, mirror))} found, different axes from 0 to {dims - 1} expected: the images "
             f"are {dims}D. Mend the axes."
         )
-    flags = [flag for flag, asked in (("--annotators", annotators), ("--samples", samples)) if asked]
-    if exported and flags:
+    asked = (("--annotators", wanted.annotators), ("--samples", wanted.samples))
+    flags = [flag for flag, given in asked if given]
+    if wanted.network is not None and flags:
         raise ConfigError(
             f"{' and '.join(flags)} with --runtime onnx found, --runtime torch expected: only the class probabilities "
             "of a network are exported. Leave one of them out."
         )
-    if mirror and samples:
+    if wanted.network is not None and wanted.precision:
+        raise ConfigError(
+            f"--precision {wanted.precision} with --runtime onnx found, --runtime torch expected: the graph is in "
+            "float32. Leave one of them out."
+        )
+    if mirror and wanted.samples:
         raise ConfigError(
             "--samples with --mirror found, one of them expected: a mean of samples is more alike than samples are. "
             "Leave one of them out."
         )
 
 
-def _refuse_twice(case: str, entries: dict[str, CaseFiles]) -> None:
-    if case in entries:
+def _refuse_twice(case: str, seen: set[str]) -> None:
+    if case in seen:
         raise DatasetError(
             f"Two images named {case!r} found, different names expected, because outputs are named as images. "
             "Rename one, or predict them apart."
         )
-
-
-def samples_of_index(model: Model, index: DatasetIndex, split: str | None) -> tuple[list[Case], Iterable[Sample]]:
-    """The cases of a data set (or of one split) and their samples, read when they are asked for.
-
-    Raises:
-        TaskError: The data set is of another task than the model.
-        DatasetError: The split has no cases.
-    """
-    check_task(model, index, annotations=False)
-    cases = index.select(split)
-    if not cases:
-        raise DatasetError(
-            f"No case found in split {split!r} of {index.name!r}. Choose another split or leave --split out."
-        )
-    bare = index.model_copy(update={"annotators": ()})  # no room for annotations either
-    return cases, (read_case(replace(case, annotations={}, truth=None), bare) for case in cases)
-
-
-def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Iterable[Sample]]:
-    """Images that belong to no data set as cases, and their samples, read when they are asked for.
-
-    Folders stand for the images below them, as ``find_images`` has it.
-
-    A file holds all channels of a case; or, where the model has several and the first file has fewer, one channel,
-    named as in a data set: ``CASE_0000``, ``CASE_0001`` and so on.
-
-    Raises:
-        TaskError: A case lacks channels.
-        ImageError: The first file cannot be read, or one is of a type that is not read.
-        DatasetError: There is no image, or a folder without one.
-    """
-    if not images:
-        raise DatasetError("No image found, image files or a folder of them expected after the run. Name some.")
-    spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
-    cases = [Case(name, (path,)) for name, path in find_images(images, spatial_dims)]
-    named = all(re.fullmatch(CHANNEL, case.id) for case in cases)
-    if channels > 1 and named and len(read_image(cases[0].image, spatial_dims)[0]) < channels:
-        cases = _by_channel(cases, channels)
-
-    def sample(case: Case) -> Sample:
-        image, geometry = read_image(case.image, spatial_dims)
-        nobody = torch.zeros((0, *geometry.shape), dtype=torch.uint8)
-        return Sample(case.id, torch.from_numpy(image), nobody, torch.zeros(0, dtype=torch.bool), geometry)
-
-    return cases, map(sample, cases)
-
-
-def _by_channel(images: list[Case], channels: int) -> list[Case]:
-    files: dict[str, dict[Path, str]] = defaultdict(dict)
-    for image in sorted(images, key=lambda image: image.id):
-        match = re.fullmatch(CHANNEL, image.id)
-        assert match is not None
-        files[match["case"]][image.image[0]] = match["channel"]
-    for case, paths in files.items():
-        if len(set(paths.values())) != channels or len(paths) != channels:
-            raise TaskError(
-                f"{counted(len(paths), 'file')} found for case {case!r} ({', '.join(path.name for path in paths)}), "
-                f"{channels} expected, one per channel, as the model was trained with. Name them all."
-            )
-    return [Case(case, tuple(paths)) for case, paths in files.items()]
+    seen.add(case)

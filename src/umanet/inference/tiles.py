@@ -44,6 +44,16 @@ def mirrored(network: Network, axes: tuple[int, ...]) -> Network:
     return run
 
 
+def in_bfloat16(network: Network) -> Network:
+    """The network in bfloat16, wherever it is: half the time and more on processors that have it, else slower."""
+
+    def run(tile: Tensor) -> Tensor:
+        with torch.autocast(tile.device.type, torch.bfloat16):
+            return network(tile)
+
+    return run
+
+
 def run_in_tiles(
     network: Network,
     inputs: Float[Tensor, "1 C *spatial"],

@@ -16,8 +16,9 @@ from umanet.evaluation import MARGIN, MEAN, Evaluation, evaluate
 from umanet.evaluation.table import metric_title
 from umanet.fusion import majority_vote
 from umanet.inference.model_file import Model
-from umanet.inference.predict import predict, samples_of_index
+from umanet.inference.predict import predict
 from umanet.inference.prediction_files import MANIFEST
+from umanet.inference.unread import samples_of_index
 from umanet.metrics.calibration import ReliabilityCurve, neighbourhood, reliability_curve
 from umanet.report.pictures import Picture, any_of, displayed, picture
 from umanet.report.view import find_view
