@@ -184,7 +184,7 @@ def resample(values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: st
     for axis, size in enumerate(shape, start=1):
         identity = torch.eye(values.shape[axis], dtype=values.dtype)[None, None]
         weights = F.interpolate(identity, (size, values.shape[axis]), mode="bilinear", antialias=True)[0, 0]
-        values = (values.movedim(axis, -1) @ weights.T.to(values.device)).movedim(-1, axis)
+        values = (values.movedim(axis, -1) @ weights.T.to(values.device, non_blocking=True)).movedim(-1, axis)
     return values.contiguous()
 
 
