@@ -91,3 +91,13 @@ def test_a_question_is_counted_and_located():
         bool(values.any())
         values.tolist()
     assert waits.found.total() == 3
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_step_in_half_precision_is_near_one_in_float32(half):
+    method, batch = make_uma_net().eval(), batch_of((12, 10), silence=False, absence=False)
+    exact = method.loss(batch, 0.0)
+    with torch.autocast("cpu", half):
+        found = method.loss(batch, 0.0)
+    for name, value in exact.items():
+        torch.testing.assert_close(found[name].float(), value, rtol=0.1, atol=0.05)
