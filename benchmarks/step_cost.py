@@ -24,7 +24,7 @@ from pages import commit, table
 from torch.nn import functional
 
 from umanet.config import build_config
-from umanet.methods import build_method
+from umanet.methods import Method, build_method
 from umanet.types import Batch, Task
 
 SHAPES = {"2d": ((256, 256), 8), "3d": ((64, 64, 64), 2)}
@@ -69,24 +69,33 @@ def batch_of(setting: Setting) -> Batch:
     return Batch(image, labels, present, target if setting.method == "majority" else None)
 
 
-def steps_of(setting: Setting) -> Callable[[], None]:
-    """A function that trains one step and waits for it."""
+def method_of(setting: Setting) -> Method:
+    """The method, on the device, as it is trained."""
     torch.manual_seed(0)
     classes = tuple(f"class{number}" for number in range(setting.classes))
     annotators = tuple(f"annotator{number}" for number in range(setting.annotators))
     task = Task(len(setting.patch), ("image",), classes, annotators)
     config = build_config({"preset": setting.preset, "method": setting.method}, len(setting.patch))
     config = config.model_copy(update={"uma_net": config.uma_net.model_copy(update={"grade": "image"})})
-    method = build_method(task, config).to(setting.device).train()
-    optimizer = torch.optim.AdamW(method.parameters(), 1e-3)
-    batch = batch_of(setting).to(setting.device)
+    return build_method(task, config).to(setting.device).train()
+
+
+def steps_of(setting: Setting) -> Callable[[], None]:
+    """A function that trains one step and waits for it."""
+    method, batch = method_of(setting), batch_of(setting).to(setting.device)
+    return step_with(lambda: torch.stack(list(method.loss(batch, LEARNED).values())).sum(), method, setting)
+
+
+def step_with(loss: Callable[[], torch.Tensor], network: torch.nn.Module, setting: Setting) -> Callable[[], None]:
+    """A function that lowers a loss by a step and waits for it."""
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(setting.precision)
 
     def step() -> None:
         with nullcontext() if half is None else torch.autocast(setting.device, half):
-            total = torch.stack(list(method.loss(batch, LEARNED).values())).sum()
+            total = loss()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if setting.device == "cuda":
@@ -118,14 +127,14 @@ def _peak_memory(setting: Setting) -> int:
     step = steps_of(setting)
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here, not from the parent's
     for _ in range(3):
         step()
-    return torch.cuda.max_memory_allocated() if setting.device == "cuda" else _resident("VmHWM") - before
+    return torch.cuda.max_memory_allocated() if setting.device == "cuda" else resident("VmHWM") - before
 
 
-def _resident(which: str) -> int:
+def resident(which: str) -> int:
     """Bytes of this process: now (VmRSS), or at most (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) * 1024

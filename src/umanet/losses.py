@@ -1,6 +1,5 @@
 """Losses of the predictors and of the annotation uncertainty module."""
 
-import math
 from typing import Any
 
 import torch
@@ -79,18 +78,17 @@ def heavy_tailed_loss(
         10.1007/978-3-031-43898-1_68. Changed: few degrees of freedom with a fixed scale, where the paper learns both,
         and two terms more.
     """
-    known = target.sum(1) > HALF
-    if not known.all():
-        weight = known.float() if weight is None else weight * known
+    known = (target.sum(1) > HALF).float()
     log_probabilities = logits.float().log_softmax(1)
-    probabilities = log_probabilities.exp()
+    # All else has the target as a factor. Whether anything is unknown is not asked: an accelerator is not waited for.
+    probabilities = log_probabilities.exp() * known[:, None]
     difference = probabilities - target
 
     def totals(maps: Float[Tensor, "B K *spatial"]) -> Float[Tensor, "B K"]:
         return (maps if weight is None else maps * weight[:, None]).flatten(2).sum(2)
 
     said = totals(target)
-    voxels = math.prod(target.shape[2:]) if weight is None else weight.flatten(1).sum(1).clamp_min(1e-6)
+    voxels = (known if weight is None else weight * known).flatten(1).sum(1).clamp_min(1e-6)
     cross_entropy = -totals(log_probabilities * target).sum(1) / voxels
     error = totals(difference.square()).sum(1) / voxels
     dice = totals(difference.abs()) / (totals(probabilities) + said).clamp_min(1e-6)
@@ -178,7 +176,7 @@ def annotation_dice(
 
 
 def weighted_consensus(
-    annotations: Integer[Tensor, "B R *spatial"],
+    labels: Integer[Tensor, "B R *spatial"],
     weights: Float[Tensor, "B R *spatial"],
     network: Float[Tensor, "B K *spatial"],
     probabilities: Float[Tensor, "B K *spatial"],
@@ -186,11 +184,11 @@ def weighted_consensus(
 ) -> Float[Tensor, "B K *spatial"]:
     """t_k = the network's vote and the sum of v_r over annotations that say k, over the sum of all votes.
 
-    Weights must be zero for ``IGNORE``. A rest vote is spread over its set as the definite votes there are; where these
-    have none in it, in proportion to the probabilities, over the classes in most of the voxel's rest sets.
+    Labels are as ``as_index`` has them; weights must be zero where one says nothing. A rest vote is spread over its set
+    as the definite votes there are; where these have none in it, in proportion to the probabilities, over the classes
+    in most of the voxel's rest sets.
     """
-    labels = as_index(annotations)
-    rest = rest_votes(annotations, drawn, network.shape[1])
+    rest, labels = rest_votes(labels, drawn, network.shape[1]), labels.long()
     if not rest:
         votes = network.scatter_add(1, labels, weights)
         return votes / votes.sum(1, keepdim=True).clamp_min(1e-12)
@@ -216,7 +214,7 @@ def weighted_consensus(
 
 def leave_one_out_agreement(
     reliability: Float[Tensor, "B R *spatial"],
-    annotations: Integer[Tensor, "B R *spatial"],
+    labels: Integer[Tensor, "B R *spatial"],
     probabilities: Float[Tensor, "B K *spatial"],
     kappa: float,
     drawn: tuple[tuple[int, ...], ...] = (),
@@ -224,12 +222,11 @@ def leave_one_out_agreement(
     """``c_r(y_r)``: how far the other annotations and the network agree with annotation r, voxel by voxel.
 
     ``c_r(k) = (kappa p_k + sum over s != r of w_s [y_s = k]) / (kappa + sum over s != r of w_s)``, clipped to
-    [0.01, 0.99]. ``reliability`` must be zero for absent annotators, and where an annotation is ``IGNORE``. Without
-    any other source it is 1/2. Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set:
+    [0.01, 0.99]. Labels are as ``as_index`` has them; ``reliability`` must be zero where one says nothing. Without any
+    other source it is 1/2. Label 0 of an annotator who draws some classes (``drawn``, as ``Task.drawn``) is a set:
     their vote is spread over it in proportion to ``p``, and ``c_r`` of it is the sum of ``c_r(k)`` over it.
     """
-    labels = as_index(annotations)
-    rest = rest_votes(annotations, drawn, probabilities.shape[1])
+    rest, labels = rest_votes(labels, drawn, probabilities.shape[1]), labels.long()
     definite = reliability
     for r, (where, _) in rest.items():
         definite = definite.clone() if definite is reliability else definite
@@ -241,7 +238,7 @@ def leave_one_out_agreement(
         votes += (reliability[:, r] * where)[:, None] * share / share.sum(1, keepdim=True).clamp_min(1e-12)
     agreeing = votes.gather(1, labels).sub_(reliability)
     for r, (where, possible) in rest.items():
-        in_set = votes[:, possible].sum(1) - reliability[:, r]
+        in_set = (votes * possible.view(1, -1, *[1] * where[0].ndim)).sum(1) - reliability[:, r]
         agreeing[:, r] = torch.where(where, in_set, agreeing[:, r])
     sources = (kappa + reliability.sum(1, keepdim=True)) - reliability
     if kappa < 1e-6:  # with votes of the network there is always a source
@@ -251,6 +248,8 @@ def leave_one_out_agreement(
 
 def uncertainty_loss(
     wrong_logit: Float[Tensor, "B R *spatial"],
+    uncertainty: Float[Tensor, "B R *spatial"],
+    reliability: Float[Tensor, "B R *spatial"],
     agreement: Float[Tensor, "B R *spatial"],
     counted: Float[Tensor, "B R *spatial"],
     attenuation: float | None = None,
@@ -259,12 +258,14 @@ def uncertainty_loss(
 
     Args:
         wrong_logit: ``g``, the last layer of the annotation uncertainty module.
+        uncertainty: ``u = softplus(g)``, without gradient.
+        reliability: ``w``, without gradient; anything where nothing is counted.
         agreement: ``c_r(y_r)``, without gradient.
         counted: 1 in the region of interest, where a present annotation says something; else 0.
         attenuation: If given, the attenuated form ``w * CE(c_r, y_r) + attenuation * u`` instead.
     """
     if attenuation is None:
-        loss = _BinaryCrossEntropy.apply(wrong_logit, agreement, counted)
+        loss = _BinaryCrossEntropy.apply(wrong_logit, uncertainty, reliability, agreement, counted)
         assert isinstance(loss, Tensor)
         return loss
     each = torch.sigmoid(-wrong_logit) * -agreement.log() + attenuation * functional.softplus(wrong_logit)
@@ -273,16 +274,18 @@ def uncertainty_loss(
 
 
 class _BinaryCrossEntropy(torch.autograd.Function):
-    """Mean of ``softplus(g) - (1 - c) g`` over what is counted. All that is kept is its gradient, ``(c - w) / n``."""
+    """Mean of ``u - (1 - c) g`` over what is counted. All that is kept is its gradient, ``(c - w) / n``."""
 
     @staticmethod
-    def forward(ctx: Any, wrong_logit: Tensor, agreement: Tensor, counted: Tensor) -> Tensor:
-        each = torch.addcmul(functional.softplus(wrong_logit), wrong_logit, agreement - 1)
+    def forward(
+        ctx: Any, wrong_logit: Tensor, uncertainty: Tensor, reliability: Tensor, agreement: Tensor, counted: Tensor
+    ) -> Tensor:
+        each = torch.addcmul(uncertainty, wrong_logit, agreement - 1)
         total, number = over_ranks(torch.stack([each.mul_(counted).sum(), counted.sum()]))
         scale = ranks() / number.clamp_min(1)  # as over_ranks has it
-        ctx.save_for_backward((agreement - torch.sigmoid(-wrong_logit)).mul_(counted).mul_(scale))
+        ctx.save_for_backward((agreement - reliability).mul_(counted).mul_(scale))
         return total / number.clamp_min(1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.saved_tensors[0] * gradients[0], None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return ctx.saved_tensors[0] * gradients[0], None, None, None, None

@@ -9,6 +9,7 @@ included), ``R`` annotators, ``M`` drawn samples, ``F`` features, ``*spatial`` i
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +141,25 @@ class Batch:
     present: Bool[Tensor, "B R"]
     target: Float[Tensor, "B K *spatial"] | None = None
 
+    @cached_property
+    def silent(self) -> bool:
+        """Whether any annotation is ``IGNORE`` anywhere."""
+        return any_silence(self.annotations)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether everybody annotated every image."""
+        return bool(self.present.all())
+
     def to(self, device: object) -> "Batch":
-        """A copy on ``device`` (anything that ``Tensor.to`` takes)."""
+        """A copy on ``device`` (anything that ``Tensor.to`` takes), which knows what it is asked for in every step.
+
+        An answer from an accelerator would have to wait for all that it still has to do.
+        """
         target = None if self.target is None else self.target.to(device)  # type: ignore[arg-type]
-        return Batch(*(t.to(device) for t in (self.image, self.annotations, self.present)), target)  # type: ignore[arg-type]
+        moved = Batch(*(t.to(device) for t in (self.image, self.annotations, self.present)), target)  # type: ignore[arg-type]
+        vars(moved).update(silent=self.silent, complete=self.complete)
+        return moved
 
 
 @dataclass(frozen=True)
@@ -203,6 +219,7 @@ def rest_votes(
     for r, classes in enumerate(drawn):
         if len(classes) < num_classes - 1:
             possible = torch.ones(num_classes, dtype=torch.bool, device=annotations.device)
-            possible[list(classes)] = False
+            for k in classes:  # a list as index would be copied to the device, which has to be waited for
+                possible[k] = False
             found[r] = annotations[:, r] == 0, possible
     return found

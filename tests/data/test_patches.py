@@ -11,6 +11,7 @@ from umanet.config import DataOptions
 from umanet.data.change import Change
 from umanet.data.patches import cut, stack
 from umanet.data.prepared_case import prepare_case
+from umanet.types import Batch
 
 AS_READ = DataOptions(normalise="none")
 SHAPES = {2: (20, 30), 3: (12, 9, 10)}
@@ -31,7 +32,8 @@ def cut_still(case, patch, foreground, rng):
 
 
 def unpacked(*patches):
-    return stack(patches).batch()
+    patches = stack(patches)
+    return patches.batch(patches.image, patches.codes, patches.targets())
 
 
 @both_dimensions
@@ -162,3 +164,14 @@ def test_a_batch_has_no_target_where_the_method_makes_none():
         unpacked(cut_still(packed(striped_sample((6, 5)), target=False), (6, 5), 0.0, np.random.default_rng(0))).target
         is None
     )
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_batch_knows_what_a_step_would_ask_for(silent, complete):
+    sample = striped_sample((6, 5), silent=silent)
+    sample = replace(sample, present=torch.tensor([True, True, complete]))
+    batch = unpacked(cut_still(packed(sample, target=False), (6, 5), 0.0, np.random.default_rng(0)))
+    assert {"silent", "complete"} <= vars(batch).keys()
+    fresh = Batch(batch.image, batch.annotations, batch.present)
+    assert (batch.silent, batch.complete) == (fresh.silent, fresh.complete) == (silent, complete)

@@ -27,6 +27,7 @@ from umanet.losses import heavy_tailed_loss, leave_one_out_agreement, segmentati
 from umanet.methods import UMANet
 from umanet.metrics import auroc
 from umanet.models import annotation_quality, region_of_interest
+from umanet.models.region import highest_said
 from umanet.soft_labels import as_interpolated
 from umanet.types import IGNORE, Batch
 
@@ -59,7 +60,7 @@ def test_quality_is_the_dice_with_the_truth_that_the_consensus_lets_expect():
     batch.annotations[2, 0, 0, 0] = IGNORE
     with torch.no_grad():
         grades = method.grade(batch)
-        region = region_of_interest(batch.annotations, batch.present, grades.probabilities, method.options.margin)
+        region = region_of_interest(highest_said(batch), grades.probabilities, method.options.margin)
     for b, r in itertools.product(range(3), range(3)):
         dice = []
         for k in (2,) if r == 1 else (1, 2):
@@ -182,7 +183,7 @@ def test_reliability_counts_as_far_as_it_decides_disputes_of_anonymous_annotator
     method, batch = make_uma_net(make_task(classes=3, identified=False)), sparse_batch()
     batch.annotations[:] = torch.tensor([1, 1, 2], dtype=torch.uint8)[:, None, None]
     wrong = torch.tensor([-2.0, -1.0, 3.0])[:, None, None].expand(batch.annotations.shape)
-    monkeypatch.setattr(method.uncertainty, "around", lambda features, annotations: wrong)
+    monkeypatch.setattr(method.uncertainty, "around", lambda features, annotations, silent: wrong)
     monkeypatch.setattr(method.uncertainty, "against", lambda features, labels: 0.0)
     assert float(method._power()) == 0
     for _ in range(300):
@@ -247,7 +248,7 @@ def test_the_uncertainty_module_learns_from_low_quality_as_well(grade):
 def test_qam_remembers_the_qualities_of_present_annotations():
     method, batch = make_uma_net(), sparse_batch()
     w, p = reliability_maps(method, batch), method.predict(batch.image).probabilities
-    region = region_of_interest(batch.annotations, batch.present, p, method.options.margin)
+    region = region_of_interest(highest_said(batch), p, method.options.margin)
     shown = batch.present[..., None, None]
     quality = annotation_quality(w * shown, batch.annotations, (region[:, None] & shown).float(), batch.present)
     method.loss(batch, 0.0)

@@ -7,7 +7,7 @@ import torch
 
 from umanet.models.annotated_voxels import AnnotatedVoxels
 from umanet.models.region import disputed, highest_said, lowest_said, one_hot
-from umanet.types import IGNORE, any_silence
+from umanet.types import IGNORE, Batch
 
 SHAPES = [(4, 5), (3, 4, 2)]
 
@@ -25,6 +25,10 @@ def drawn(shape, *, silence: bool, absence: bool):
     return labels, present
 
 
+def batch_of(labels, present):
+    return Batch(torch.zeros(len(labels), 1, *labels.shape[2:]), labels, present)
+
+
 def said_at(labels, present, b, at):
     """What is said of a voxel, by annotator."""
     own = {r: int(labels[(b, r, *at)]) for r in range(labels.shape[1]) if present[b, r]}
@@ -38,7 +42,7 @@ def test_voxels_keep_their_image_their_place_and_what_is_said(shape, silence, ab
     labels, present = drawn(shape, silence=silence, absence=absence)
     chosen = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1)) < 0.6
     chosen[1] = False  # an image without any
-    row = AnnotatedVoxels.choose(chosen, labels, present)
+    row = AnnotatedVoxels.choose(chosen, batch_of(labels, present))
     where = [(b, at) for b in range(3) for at in itertools.product(*map(range, shape)) if chosen[(b, *at)]]
     maps = torch.randn(3, 2, *shape)
     values, shown = row.of_maps(maps), row.shown.expand(1, 4, len(where))
@@ -61,10 +65,11 @@ def test_voxels_keep_their_image_their_place_and_what_is_said(shape, silence, ab
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_highest_and_lowest_label_are_of_those_who_speak(shape, silence, absence):
     labels, present = drawn(shape, silence=silence, absence=absence)
-    assert any_silence(labels) == silence
-    highest, lowest, contrary = (
-        highest_said(labels, present), lowest_said(labels, present), disputed(labels, present, (), 3),
-    )  # fmt: skip
+    batch = batch_of(labels, present)
+    assert batch.silent == silence
+    assert batch.complete != absence
+    highest, lowest = highest_said(batch), lowest_said(batch)
+    contrary = disputed(batch, highest, {}, 3)
     for b, at in itertools.product(range(3), itertools.product(*map(range, shape))):
         said = set(said_at(labels, present, b, at).values())
         assert int(highest[(b, *at)]) == max(said, default=0)
@@ -74,7 +79,7 @@ def test_the_highest_and_lowest_label_are_of_those_who_speak(shape, silence, abs
 
 def test_gradients_reach_the_voxels_that_were_chosen_and_no_others():
     chosen = torch.tensor([[[True, False], [False, True]], [[False, False], [True, False]]])
-    row = AnnotatedVoxels.choose(chosen, torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.ones(2, 1).bool())
+    row = AnnotatedVoxels.choose(chosen, batch_of(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.ones(2, 1).bool()))
     maps = torch.randn(2, 3, 2, 2, requires_grad=True)
     row.of_maps(maps).sum().backward()
     assert torch.equal(maps.grad, chosen[:, None].expand(2, 3, 2, 2).float())

@@ -28,14 +28,15 @@ def test_the_region_is_the_dilated_union_of_all_foreground(shape, margin):
                 for near in every:
                     if all(abs(i - j) <= margin for i, j in zip(at, near, strict=True)):
                         expected[(b, *near)] = True
-    assert torch.equal(region_of_interest(annotations, present, probabilities, margin), expected)
+    highest = (annotations * present.view(2, 3, *[1] * len(shape))).amax(1)
+    assert torch.equal(region_of_interest(highest, probabilities, margin), expected)
 
 
 def test_the_region_is_the_whole_image_where_nothing_is_foreground():
-    annotations, present = torch.zeros(2, 1, 4, 4, dtype=torch.long), torch.ones(2, 1, dtype=torch.bool)
-    annotations[1, 0, 0, 0] = 1
+    highest = torch.zeros(2, 4, 4, dtype=torch.long)
+    highest[1, 0, 0] = 1
     background = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(2, 2, 4, 4).contiguous()
-    region = region_of_interest(annotations, present, background, 0)
+    region = region_of_interest(highest, background, 0)
     assert region[0].all()
     assert region[1].sum() == 1
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from umanet.data.change import Change
-from umanet.data.patches import Patches, looked_up
+from umanet.data.patches import Patches
 from umanet.types import Batch
 
 HALF = 0.5
@@ -29,7 +29,7 @@ def augmented(patches: Patches) -> Batch:
         # Numbers below 2^24 survive as floats, and there are never as many rows.
         codes = _moved(codes[:, None].float(), grid, "nearest")[:, 0].long()
         target = None if target is None else _known_or_not(_moved(target, grid, "bilinear"))
-    return Batch(_intensities(image, patches.changes), looked_up(patches.patterns, codes), patches.present, target)
+    return patches.batch(_intensities(image, patches.changes), codes, target)
 
 
 def _grid(patches: Patches) -> Float[Tensor, "B *spatial D"]:

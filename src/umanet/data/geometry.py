@@ -180,11 +180,14 @@ def resample(values: Float[Tensor, "N *spatial"], shape: Sequence[int], mode: st
         return values
     if mode == "nearest":
         return F.interpolate(values[None], shape, mode="nearest-exact")[0]
+    exact = torch.promote_types(values.dtype, torch.float32)  # weights are not made in 16 bits on a CPU
     # A matrix per axis: PyTorch has antialiasing in 2D only, and is wrong for pictures that are one pixel wide.
     for axis, size in enumerate(shape, start=1):
-        identity = torch.eye(values.shape[axis], dtype=values.dtype)[None, None]
+        identity = torch.eye(values.shape[axis], dtype=exact)[None, None]
         weights = F.interpolate(identity, (size, values.shape[axis]), mode="bilinear", antialias=True)[0, 0]
-        values = (values.movedim(axis, -1) @ weights.T.to(values.device)).movedim(-1, axis)
+        values = (values.movedim(axis, -1) @ weights.T.to(values.device, values.dtype, non_blocking=True)).movedim(
+            -1, axis
+        )
     return values.contiguous()
 
 

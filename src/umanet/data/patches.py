@@ -12,7 +12,7 @@ from torch.nn import functional
 from umanet.data.change import Change
 from umanet.data.prepared_case import PreparedCase
 from umanet.data.transforms import rescale
-from umanet.types import Batch, Sample
+from umanet.types import Batch, Sample, any_silence
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,12 @@ class Patch:
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches of one shape, stacked; tables of fewer rows are filled up with zeros. Small to send to a device."""
+    """Patches of one shape, stacked; tables of fewer rows are filled up with zeros. Small to send to a device.
+
+    Attributes:
+        silent: Whether an annotation may be ``IGNORE`` somewhere.
+        complete: Whether everybody annotated every image.
+    """
 
     image: Float32[Tensor, "B C *spatial"]
     codes: Integer[Tensor, "B *spatial"]
@@ -49,6 +54,8 @@ class Patches:
     present: Bool[Tensor, "B R"]
     target: Float32[Tensor, "B P K"] | Float32[Tensor, "B K *spatial"] | None
     changes: tuple[Change, ...]
+    silent: bool
+    complete: bool
 
     def to(self, device: torch.device) -> "Patches":
         """On another device; from pinned memory without waiting."""
@@ -68,9 +75,13 @@ class Patches:
             return self.target
         return looked_up(self.target, self.codes)
 
-    def batch(self) -> Batch:
-        """Unpacked, unchanged."""
-        return Batch(self.image, looked_up(self.patterns, self.codes), self.present, self.targets())
+    def batch(
+        self, image: Float32[Tensor, "B C *spatial"], codes: Integer[Tensor, "B *spatial"], target: Tensor | None
+    ) -> Batch:
+        """Unpacked. What an accelerator would have to be waited for is known already."""
+        batch = Batch(image, looked_up(self.patterns, codes), self.present, target)
+        vars(batch).update(silent=self.silent, complete=self.complete)
+        return batch
 
 
 def looked_up(tables: Shaped[Tensor, "B P N"], codes: Integer[Tensor, "B *spatial"]) -> Shaped[Tensor, "B N *spatial"]:
@@ -121,13 +132,17 @@ def stack(patches: Sequence[Patch]) -> Patches:
     codes = [patch.codes for patch in patches]
     if len({each.dtype for each in codes}) > 1:
         codes = [each.int() for each in codes]
+    patterns = torch.stack([_filled_up(patch.patterns, rows) for patch in patches])
+    present = torch.stack([patch.present for patch in patches])
     return Patches(
         torch.stack([patch.image for patch in patches]),
         torch.stack(codes),
-        torch.stack([_filled_up(patch.patterns, rows) for patch in patches]),
-        torch.stack([patch.present for patch in patches]),
+        patterns,
+        present,
         _stacked_targets(patches, rows),
         tuple(patch.change for patch in patches),
+        any_silence(patterns),
+        bool(present.all()),
     )
 
 

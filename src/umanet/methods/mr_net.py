@@ -25,7 +25,7 @@ from umanet.losses import annotation_loss, segmentation_loss, shown_where, weigh
 from umanet.methods.method import Method, require_identified
 from umanet.models import Backbone, Predictor
 from umanet.models.layers import CONVOLUTION
-from umanet.types import Batch, Prediction, Task
+from umanet.types import Batch, Prediction, Task, as_index
 
 
 class Belief(nn.Module):
@@ -82,7 +82,7 @@ class MRNet(Method):
         weights = shown_where(batch.annotations, batch.present) * belief.view(*belief.shape, *[1] * (first.ndim - 2))
         probabilities = final_logits.detach().float().softmax(1)
         target = weighted_consensus(
-            batch.annotations, weights, torch.zeros_like(probabilities), probabilities, self.drawn
+            as_index(batch.annotations), weights, torch.zeros_like(probabilities), probabilities, self.drawn
         )
         return {
             "segmentation": segmentation_loss(final_logits, target),

@@ -22,7 +22,7 @@ from umanet.methods.method import Method, require_identified
 from umanet.models import Backbone, Predictor
 from umanet.models.latent import LARGEST_LOG
 from umanet.models.layers import CONVOLUTION
-from umanet.types import Batch, Prediction, Task
+from umanet.types import Batch, Prediction, Task, as_index
 
 START = -2.0
 """Logarithm of the deviation of a logit at the start."""
@@ -76,7 +76,7 @@ class PADL(Method):
         probabilities = meta.detach().softmax(1)
         shown = shown_where(batch.annotations, batch.present).float()
         target = weighted_consensus(
-            batch.annotations, shown, torch.zeros_like(probabilities), probabilities, self.drawn
+            as_index(batch.annotations), shown, torch.zeros_like(probabilities), probabilities, self.drawn
         )
         return {
             "segmentation": segmentation_loss(meta + deviations[:, -1] * torch.randn_like(meta), target),

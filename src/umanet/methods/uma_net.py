@@ -37,14 +37,17 @@ from umanet.models import (
     Predictor,
     QualityAssessment,
     annotation_quality,
+    features_of,
     region_of_interest,
+    shared,
 )
+from umanet.models.annotated_voxels import values_at
 from umanet.models.disputes import RUNNING_MEAN, add_fading, sums_by_class
 from umanet.models.region import one_hot
 from umanet.models.seen_annotations import SeenAnnotations
 from umanet.ranks import gathered, over_ranks, ranks
 from umanet.soft_labels import as_interpolated, expected_dice
-from umanet.types import AnnotationGrades, Batch, Prediction, Task
+from umanet.types import AnnotationGrades, Batch, Prediction, Task, as_index
 
 # Of annotators while nothing is known about any: the module starts with w = 0.88.
 START_RELIABILITY = 0.88
@@ -102,7 +105,7 @@ class UMANet(Method):
         return Prediction(self.primary(self.backbone(image)).float().softmax(1))
 
     def loss(self, batch: Batch, progress: float) -> dict[str, Float[Tensor, ""]]:
-        features = self.backbone(batch.image)
+        features = shared(self.backbone(batch.image))
         logits, total = self.primary(features), self.options.weights == "total"
         with torch.no_grad():
             seen = SeenAnnotations.of(
@@ -138,12 +141,12 @@ class UMANet(Method):
     ) -> AnnotationGrades:
         shown = shown_where(annotations, present)
         reliability = torch.exp(-own_uncertainty) * shown
-        region = region_of_interest(annotations, present, probabilities, self.options.margin)
+        region = region_of_interest((annotations * shown).amax(1), probabilities, self.options.margin)
         counted = region[:, None] & shown
         own = self._quality(reliability, annotations, counted.float(), present)
         weights = reliability * _over_space(self._factors(present), reliability)
         network = self.options.network_vote * probabilities
-        consensus = weighted_consensus(annotations, weights, network, probabilities, self.drawn)
+        consensus = weighted_consensus(as_index(annotations), weights, network, probabilities, self.drawn)
         quality = expected_dice(consensus, annotations, counted, self.draws)
         expected = for_all(consensus.clamp(LEAST_PROBABILITY, 1).log(), annotations)
         return AnnotationGrades(
@@ -274,14 +277,16 @@ class UMANet(Method):
     ) -> tuple[Float[Tensor, "1 R S"], Float[Tensor, "B R"], Float[Tensor, ""]]:
         """Reliability at the unsettled voxels, quality of each annotation, and the loss that teaches reliability."""
         row, labels = seen.row, seen.row.labels.long()
-        around = row.of_maps(self.uncertainty.around(features, batch.annotations))
+        around = row.of_maps(self.uncertainty.around(features, batch.annotations, silent=batch.silent))
         wrong = (around + self.uncertainty.against(row.of_maps(features), labels)).float()
+        uncertainty = functional.softplus(wrong.detach())
         reliability = torch.sigmoid(-wrong.detach()).mul_(row.shown)
-        at_odds, quality = reliability.index_select(2, seen.unsettled), self._quality_of_images(reliability, seen)
-        self._observe(functional.softplus(wrong.detach()), at_odds, seen, quality)
+        at_odds, quality = values_at(reliability, seen.unsettled), self._quality_of_images(reliability, seen)
+        self._observe(uncertainty, at_odds, seen, quality)
         agreement = leave_one_out_agreement(reliability, labels, seen.probabilities, self.options.kappa, self.drawn)
         attenuation = self.options.attenuation if self.options.uncertainty_loss == "attenuated" else None
-        return at_odds, quality, uncertainty_loss(wrong, agreement, seen.counted, attenuation)
+        said = wrong, uncertainty, reliability
+        return at_odds, quality, uncertainty_loss(*said, agreement, seen.counted, attenuation)
 
     def _quality_of_images(self, reliability: Float[Tensor, "1 R D"], seen: SeenAnnotations) -> Float[Tensor, "B R"]:
         found = []
@@ -299,9 +304,9 @@ class UMANet(Method):
         at_odds: Float[Tensor, "1 R S"],
     ) -> Float[Tensor, ""]:
         """As ``_teach``; the predictor sees only the images that teach it."""
-        teach = teachers.any(1)
-        if teach.any():
-            return self._teach(self.auxiliary(features[teach]), teachers, seen, weights, at_odds, teach)
+        teach = teachers.any(1).nonzero()[:, 0]
+        if len(teach):
+            return self._teach(self.auxiliary(features_of(features, teach)), teachers, seen, weights, at_odds, teach)
         nothing = torch.stack([parameter.sum() for parameter in self.auxiliary.parameters()]).sum() * 0.0
         if ranks() == 1:
             return nothing
@@ -315,14 +320,14 @@ class UMANet(Method):
         seen: SeenAnnotations,
         weights: Float[Tensor, "1 R S"],
         at_odds: Float[Tensor, "1 R S"],
-        images: Bool[Tensor, " B"] | slice = slice(None),
+        images: Integer[Tensor, " N"] | slice = slice(None),
     ) -> Float[Tensor, ""]:
         """The segmentation loss of one predictor with the weighted consensus of its teachers (F_r, or 0 if not one).
 
         An image counts as much as the most reliable of its teachers. Voxels of which none of them says anything have
         a target of zeros, which is not learned.
         """
-        chosen, likely = seen.some.of_images(teachers > 0), seen.probabilities.index_select(2, seen.unsettled)
+        chosen, likely = seen.some.of_images(teachers > 0), values_at(seen.probabilities, seen.unsettled)
         nobody = torch.zeros_like(likely)
         consensus = weighted_consensus(seen.some.labels, weights * chosen, nobody, likely, self.drawn)
         if self.hard:
@@ -360,8 +365,7 @@ class UMANet(Method):
         if not self.identified:
             apart = at_odds.amax(1) - at_odds.masked_fill(~seen.some.shown, 1).amin(1)
             total, number = over_ranks(torch.stack([(apart[0] * seen.contrary).sum(), seen.contrary.sum()]))
-            if number > 0:
-                self.decided.lerp_(total / number, 1 - RUNNING_MEAN)
+            self.decided.lerp_(total / number.clamp_min(1), (1 - RUNNING_MEAN) * (number > 0))
         usual = ~self.image_quality.is_low(quality.nanmean(1, keepdim=True))
         if self.options.grade == "none":
             usual = torch.ones_like(usual)

@@ -2,7 +2,7 @@
 
 from umanet.models.annotation_uncertainty import AnnotationUncertainty
 from umanet.models.backbones import Backbone
-from umanet.models.predictors import Predictor
+from umanet.models.predictors import Predictor, features_of, shared
 from umanet.models.quality import QualityAssessment, annotation_quality
 from umanet.models.region import region_of_interest
 
@@ -12,5 +12,7 @@ __all__ = [
     "Predictor",
     "QualityAssessment",
     "annotation_quality",
+    "features_of",
     "region_of_interest",
+    "shared",
 ]

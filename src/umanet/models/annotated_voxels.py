@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
-from umanet.types import IGNORE, any_silence
+from umanet.types import IGNORE, Batch
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,27 @@ class AnnotatedVoxels:
     shown: Bool[Tensor, "1 R #D"]
 
     @classmethod
-    def choose(
-        cls,
-        chosen: Bool[Tensor, "B *spatial"],
-        annotations: Integer[Tensor, "B R *spatial"],
-        present: Bool[Tensor, "B R"],
-    ) -> "AnnotatedVoxels":
+    def choose(cls, chosen: Bool[Tensor, "B *spatial"], batch: Batch) -> "AnnotatedVoxels":
         """Those of a mask."""
+        annotations, present = batch.annotations, batch.present
         image, place = chosen.flatten(1).nonzero(as_tuple=True)
         nothing, everybody = annotations.new_zeros(()), present.new_ones(1, present.shape[1], 1)
         row = cls(image, place, present, nothing.expand(1, present.shape[1], len(image)), everybody)
         labels = row.of_maps(annotations)
-        silent = labels == IGNORE if any_silence(annotations) else None
-        if silent is None and present.all():
-            return replace(row, labels=labels)
-        shown = row.of_images(present) if silent is None else row.of_images(present) & ~silent
-        return replace(row, labels=labels if silent is None else labels.masked_fill(silent, 0), shown=shown)
+        silent = labels == IGNORE if batch.silent else None
+        shown = row.shown if silent is None and batch.complete else row.of_images(present)
+        if silent is not None:
+            labels, shown = labels.masked_fill(silent, 0), shown & ~silent
+        found = replace(row, labels=labels, shown=shown)
+        vars(found).update(by_image=row.by_image)  # not asked again
+        return found
 
     def of_maps(self, maps: Shaped[Tensor, "B N *spatial"]) -> Shaped[Tensor, "1 N D"]:
         """The maps' values at the voxels."""
         images = maps.flatten(2).unbind()
-        rows = [flat.index_select(1, self.place[at]) for flat, at in zip(images, self.by_image, strict=True)]
-        return torch.cat(rows, 1)[None]
+        return torch.cat(
+            [values_at(flat, self.place[where]) for flat, where in zip(images, self.by_image, strict=True)], 1
+        )[None]
 
     def of_images(self, values: Shaped[Tensor, "B N"]) -> Shaped[Tensor, "1 N D"]:
         """One value an image, at each of its voxels."""
@@ -59,21 +58,22 @@ class AnnotatedVoxels:
 
     def write(self, maps: Float[Tensor, "B N *spatial"], row: Float[Tensor, "1 N D"]) -> None:
         """The inverse of ``of_maps``, into maps that are there."""
-        for flat, at in zip(maps.flatten(2).unbind(), self.by_image, strict=True):
-            flat.index_copy_(1, self.place[at], row[0, :, at])
+        for flat, where in zip(maps.flatten(2).unbind(), self.by_image, strict=True):
+            flat.index_copy_(1, self.place[where], row[0, :, where])
 
     @cached_property
     def by_image(self) -> list[slice]:
         """Where in the row each image's voxels are."""
-        counts = torch.bincount(self.image, minlength=len(self.present))
-        return [slice(*ends) for ends in pairwise([0, *counts.cumsum(0).tolist()])]
+        images = torch.arange(len(self.present), device=self.image.device)
+        return [slice(*ends) for ends in pairwise([0, *torch.searchsorted(self.image, images, right=True).tolist()])]
 
     def some(self, positions: Integer[Tensor, " S"]) -> "AnnotatedVoxels":
         """Those at some positions of the row, ascending."""
-        shown = self.shown if self.shown.shape[2] == 1 else self.shown.index_select(2, positions)
-        labels = self.labels.index_select(2, positions)
+        shown = self.shown if self.shown.shape[2] == 1 else values_at(self.shown, positions)
+        labels = values_at(self.labels, positions)
         return replace(self, image=self.image[positions], place=self.place[positions], labels=labels, shown=shown)
 
-    def renumbered(self, images: Bool[Tensor, " B"]) -> "AnnotatedVoxels":
-        """As of a batch of some images only, which all its voxels are of."""
-        return replace(self, image=(images.cumsum(0) - 1)[self.image], present=self.present[images])
+
+def values_at(row: Shaped[Tensor, "*n D"], positions: Integer[Tensor, " S"]) -> Shaped[Tensor, "*n S"]:
+    """What a row has at some positions. On a CPU up to seven times as fast as ``index_select``."""
+    return row.gather(-1, positions.expand(*row.shape[:-1], -1))

@@ -50,46 +50,57 @@ class AnnotationUncertainty(nn.Module):
     def forward(
         self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
     ) -> Float[Tensor, "B R *spatial"]:
-        return self.around(features, annotations) + self.against(features, as_index(annotations))
+        around = self.around(features, annotations, silent=any_silence(annotations))
+        return around + self.against(features, as_index(annotations))
 
     def against(
         self, features: Float[Tensor, "B F *spatial"], labels: Int64[Tensor, "B R *spatial"]
     ) -> Float[Tensor, "B R *spatial"]:
         """What is said against the label of each voxel by the image there, and by who said it."""
-        against = self.against_label(features.movedim(1, -1)).movedim(-1, 1).gather(1, labels)
+        against = self._against_labels(features).gather(1, labels)
         if self.habit is None:
             return against
         by_annotator = labels.movedim(1, 0)
         habits = self.habit.gather(1, by_annotator.flatten(1)).view(by_annotator.shape)
         return against + habits.movedim(0, 1)
 
+    def _against_labels(self, features: Float[Tensor, "B F *spatial"]) -> Float[Tensor, "B K *spatial"]:
+        """``against_label``, whose layers are of features that lie last, of features that lie first."""
+        layers: Any = self.against_label
+        (first, activation, last), flat = layers, features.flatten(2)
+        hidden = torch.baddbmm(first.bias[:, None], first.weight.expand(len(flat), -1, -1), flat)
+        return (last.weight @ activation(hidden)).unflatten(2, features.shape[2:])
+
     def around(
-        self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"]
+        self, features: Float[Tensor, "B F *spatial"], annotations: Integer[Tensor, "B R *spatial"], *, silent: bool
     ) -> Float[Tensor, "B R *spatial"]:
-        """What is said against each annotation around here; features get no gradient."""
+        """What is said against each annotation around here, where some are ``silent``; features get no gradient."""
         images, annotators, *shape = annotations.shape
         kernel: Any = tuple(min(self.stride, side) for side in shape)
         pool = AVERAGE_POOL[len(shape)](kernel, ceil_mode=True, count_include_pad=False)
         with torch.no_grad():
-            shares, image = self._shares(annotations, pool).to(features.dtype), pool(features)
-        hidden = self.from_annotation(shares).unflatten(0, (images, annotators)) + self.from_image(image)[:, None]
+            shares = self._shares(annotations, pool, silent=silent).to(features.dtype)
+            image = pool(features)
+        hidden = self.from_image(image)[:, None].expand(-1, annotators, *[-1] * (len(shape) + 1))
         if self.annotator is not None:
             hidden = hidden + self.annotator.view(1, annotators, -1, *[1] * len(shape))
         # Two times faster on a CPU for so few channels; no difference to the values.
-        hidden = hidden.flatten(0, 1).contiguous(memory_format=CHANNELS_LAST[len(shape)])
-        hidden = functional.leaky_relu(self.context(functional.leaky_relu(hidden, 0.1)), 0.1)
+        last = CHANNELS_LAST[len(shape)]
+        hidden = hidden.flatten(0, 1).contiguous(memory_format=last)
+        hidden = hidden + self.from_annotation(shares.contiguous(memory_format=last))
+        hidden = functional.leaky_relu_(self.context(functional.leaky_relu_(hidden, 0.1)), 0.1)
         cells = self.out(hidden.movedim(1, -1))[..., 0]
         full = resample(cells, [side * self.stride for side in cells.shape[1:]], "linear")
         return full.unflatten(0, (images, annotators))[(..., *(slice(side) for side in shape))]
 
     def _shares(
-        self, annotations: Integer[Tensor, "B R *spatial"], pool: Callable[[Tensor], Tensor]
+        self, annotations: Integer[Tensor, "B R *spatial"], pool: Callable[[Tensor], Tensor], *, silent: bool
     ) -> Float[Tensor, "N K *cells"]:
         """Of each class in every cell; none where an annotation says nothing. N is B times R."""
         labels = annotations.flatten(0, 1)
         mask = torch.empty(labels.shape, device=labels.device)
         shares = [pool(torch.eq(labels, k, out=mask)) for k in range(1, self.num_classes)]
         said = torch.ones_like(shares[0])
-        if any_silence(annotations):
+        if silent:
             said -= pool(torch.eq(labels, IGNORE, out=mask))
         return torch.stack([said - torch.stack(shares).sum(0), *shares], 1)

@@ -27,9 +27,8 @@ def annotation_quality(
     area, size = drawn.sum(2), inside.sum(2)
     right = drawn.mul_(flat).sum(2)
     wrong = size - (flat * inside).sum(2)
-    quality = 2 * right / (2 * right + wrong).clamp_min(1e-6)
-    if not area.all():
-        quality = torch.where(area > 0, quality, flat.masked_fill(inside == 0, 1).amin(2))
+    least = torch.maximum(flat, 1 - inside).amin(2)
+    quality = torch.where(area > 0, 2 * right / (2 * right + wrong).clamp_min(1e-6), least)
     return quality.masked_fill(~present | (size == 0), torch.nan)
 
 
@@ -49,18 +48,17 @@ class QualityAssessment(nn.Module):
 
     def remember(self, quality: Float[Tensor, "..."]) -> None:
         """Add qualities to the memory; the oldest leave. NaN (absent annotators) is passed over."""
-        new = quality.detach()[~quality.isnan()].flatten()
-        self.remembered.copy_(torch.cat([self.remembered, new])[-len(self.remembered) :])
+        both = torch.cat([self.remembered, quality.detach().flatten()])
+        # In the order they came, NaN first: no number of them is asked for, which an accelerator would be waited for.
+        known = both[(~both.isnan()).byte().argsort(stable=True)]
+        self.remembered.copy_(known[-len(self.remembered) :])
 
     def threshold(self) -> Float[Tensor, ""]:
         """The quality below which an image or annotation is low; minus infinity while nothing is remembered."""
-        known = self.remembered[~self.remembered.isnan()]
-        if not len(known):
-            return known.new_tensor(-torch.inf)
-        # Not Tensor.median, which is the lower of the two middle values of an even number.
-        middle = known.quantile(0.5)
-        spread = self.k * MAD_TO_DEVIATION * (known - middle).abs().quantile(0.5)
-        return middle - spread.clamp_min(self.floor)
+        # Not Tensor.nanmedian, which is the lower of the two middle values of an even number.
+        middle = self.remembered.nanquantile(0.5)
+        spread = self.k * MAD_TO_DEVIATION * (self.remembered - middle).abs().nanquantile(0.5)
+        return (middle - spread.clamp_min(self.floor)).nan_to_num(-torch.inf)
 
     def is_low(self, quality: Float[Tensor, "*n"]) -> Bool[Tensor, "*n"]:
         """True where quality is low; NaN is not."""

@@ -4,34 +4,31 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from umanet.types import IGNORE, any_silence, as_index, rest_votes
+from umanet.types import IGNORE, Batch
 
 
-def highest_said(
-    annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
-) -> Integer[Tensor, "B *spatial"]:
+def highest_said(batch: Batch) -> Integer[Tensor, "B *spatial"]:
     """The highest label; 0 where nobody says anything."""
-    if any_silence(annotations):
+    annotations = batch.annotations
+    if batch.silent:
         annotations = annotations.masked_fill(annotations == IGNORE, 0)
-    if not present.all():
-        annotations = annotations & _mask(present, annotations)
+    if not batch.complete:
+        annotations = annotations & _mask(batch.present, annotations)
     return annotations.amax(1)
 
 
-def lowest_said(
-    annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
-) -> Integer[Tensor, "B *spatial"]:
+def lowest_said(batch: Batch) -> Integer[Tensor, "B *spatial"]:
     """The lowest label; ``IGNORE``, which is higher than any, where nobody says anything."""
-    if not present.all():
-        annotations = annotations | _mask(~present, annotations)
+    annotations = batch.annotations
+    if not batch.complete:
+        annotations = annotations | _mask(~batch.present, annotations)
     return annotations.amin(1)
 
 
-def anybody_silent(
-    annotations: Integer[Tensor, "B R *spatial"], present: Bool[Tensor, "B R"]
-) -> Bool[Tensor, "B *spatial"]:
+def anybody_silent(batch: Batch) -> Bool[Tensor, "B *spatial"]:
     """Where a present annotation is ``IGNORE``."""
-    if not any_silence(annotations):
+    annotations, present = batch.annotations, batch.present
+    if not batch.silent:
         return torch.zeros_like(annotations[:, 0], dtype=torch.bool)
     return ((annotations == IGNORE) & present.view(*present.shape, *[1] * (annotations.ndim - 2))).any(1)
 
@@ -51,17 +48,14 @@ def _mask(chosen: Bool[Tensor, "B R"], like: Tensor) -> Tensor:
 
 
 def region_of_interest(
-    annotations: Integer[Tensor, "B R *spatial"],
-    present: Bool[Tensor, "B R"],
-    probabilities: Float[Tensor, "B K *spatial"],
-    margin: int,
+    highest: Integer[Tensor, "B *spatial"], probabilities: Float[Tensor, "B K *spatial"], margin: int
 ) -> Bool[Tensor, "B *spatial"]:
-    """Where a decision is made: the union of the present annotations' and the predicted foreground, dilated.
+    """Where a decision is made: where the highest label said, or predicted, is foreground, dilated.
 
     Elsewhere everybody agrees, and on small objects that agreement would drown the rest. Where nothing at all is
     foreground, the region is the whole image.
     """
-    region = (highest_said(annotations, present) > 0) | (probabilities[:, 1:].amax(1) > probabilities[:, 0])
+    region = (highest > 0) | (probabilities[:, 1:].amax(1) > probabilities[:, 0])
     for axis in range(1, region.ndim):
         drawn, side = region.clone(), region.shape[axis]
         for step in range(1, min(margin, side - 1) + 1):
@@ -72,22 +66,24 @@ def region_of_interest(
 
 
 def disputed(
-    annotations: Integer[Tensor, "B R *spatial"],
-    present: Bool[Tensor, "B R"],
-    drawn: tuple[tuple[int, ...], ...],
+    batch: Batch,
+    highest: Integer[Tensor, "B *spatial"],
+    rest: dict[int, tuple[Bool[Tensor, "B *spatial"], Bool[Tensor, " K"]]],
     num_classes: int,
 ) -> Bool[Tensor, "B *spatial"]:
-    """Where no class is possible by all that is said."""
-    rest = rest_votes(annotations, drawn, num_classes)
+    """Where no class is possible by all that is said; ``rest`` as ``rest_votes`` has it."""
     if not rest:
-        return lowest_said(annotations, present) < highest_said(annotations, present)
+        return lowest_said(batch) < highest
+    annotations, present = batch.annotations, batch.present
     shown = (annotations != IGNORE) & present.view(*present.shape, *[1] * (annotations.ndim - 2))
     definite = shown.clone()
     for r, (where, _) in rest.items():
         definite[:, r] &= ~where
     images, _, *spatial = annotations.shape
     possible_by = torch.zeros(images, num_classes, *spatial, device=annotations.device)
-    possible_by.scatter_add_(1, as_index(annotations), definite.float())
+    # A silent voxel adds 0, wherever.
+    labels = annotations.masked_fill(annotations == IGNORE, 0).long()
+    possible_by.scatter_add_(1, labels, definite.float())
     for r, (where, possible) in rest.items():
         possible_by += (where & shown[:, r])[:, None] * possible.view(1, -1, *[1] * len(spatial))
     return possible_by.amax(1) < shown.sum(1)

@@ -48,14 +48,12 @@ class SeenAnnotations:
         Unsettled is everything where an annotator draws some classes only (``drawn``, as ``Task.drawn``): what label 0
         then stands for depends on the probabilities.
         """
-        given, classes = (batch.annotations, batch.present), probabilities.shape[1]
-        region = region_of_interest(*given, probabilities, margin)
-        contrary = disputed(*given, drawn, classes)
-        if all_unsettled or rest_votes(batch.annotations, drawn, classes):
-            unsettled = torch.ones_like(contrary)
-        else:
-            unsettled = contrary | anybody_silent(*given)
-        row = AnnotatedVoxels.choose(region | unsettled, *given)
+        highest, classes = highest_said(batch), probabilities.shape[1]
+        rest = rest_votes(batch.annotations, drawn, classes)
+        region = region_of_interest(highest, probabilities, margin)
+        contrary = disputed(batch, highest, rest, classes)
+        unsettled = torch.ones_like(contrary) if all_unsettled or rest else contrary | anybody_silent(batch)
+        row = AnnotatedVoxels.choose(region | unsettled, batch)
         inside, contrary, unsettled = row.of_maps(torch.stack([region, contrary, unsettled], 1))[0]
         positions = unsettled.nonzero()[:, 0]
         return cls(
@@ -65,5 +63,5 @@ class SeenAnnotations:
             positions,
             row.some(positions),
             contrary[positions],
-            one_hot(highest_said(*given), classes),
+            one_hot(highest, classes),
         )
