@@ -13,7 +13,8 @@ from fake_data.discs import write_array, write_discs
 from fake_data.reports import KINDS, SHAPES, Page, make
 from umanet.cli import main
 from umanet.errors import OutputError
-from umanet.inference.model_file import load_model
+from umanet.executor import Executor
+from umanet.inference.model_file import can_grade, load_model
 from umanet.report import annotators, build_report, doubts, scores
 from umanet.report.build import MOST_CASES, SECTIONS
 from umanet.report.pictures import SIDE
@@ -188,6 +189,23 @@ def test_progress_ends_where_it_should(flat, tmp_path):
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert {note for _, _, note in seen} >= {"grading", "predicting", "scoring", "drawing"}
     assert all(done <= total for done, total, _ in seen)
+
+
+@pytest.mark.parametrize("most_cases", [0, 3, 60])
+def test_two_workers_write_the_page_that_one_writes(made, tmp_path, most_cases):
+    grading = can_grade(made.run)
+    for workers in (1, 2):
+        build_report(
+            load_model(made.run, grading=grading), made.index, made.run, tmp_path / f"{workers}.html",
+            most_cases=most_cases, executor=Executor(workers),
+        )  # fmt: skip
+    assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
+
+
+def test_no_worker_is_refused_before_anything_is_looked_at(flat, tmp_path, capsys):
+    assert main(["report", str(flat.run), "-o", str(tmp_path / "r.html"), "--workers", "0"]) == 2
+    assert "--workers 0 found, at least 1 expected" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_the_templates_travel_with_the_package():
