@@ -41,7 +41,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "report": ("report", "{run}", "--dataset", "{data}", "-o", "{out}"),
 }
 """Words of each command; ``{predict}`` is what the command of that name made before."""
-PARALLEL = ("check", "fuse", "evaluate", "grade")
+PARALLEL = ("check", "agreement", "fuse", "evaluate", "grade", "report")
 """Those that have ``--workers``."""
 WRITES_A_FILE = ("report",)
 KEY = ("commit", "command", "cases", "workers")

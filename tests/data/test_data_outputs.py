@@ -138,10 +138,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
 
 def test_maps_are_packed_quickly_and_label_maps_tightly(tmp_path):
-    for values, level in (
-        (np.random.default_rng(0).integers(0, 9000, (64, 64), np.uint16), 0x01),
-        (np.zeros((64, 64), np.uint8), 0x9C),
-    ):
+    for kind, level in ((np.uint16, 0x01), (np.uint8, 0x9C)):
+        values = np.random.default_rng(0).integers(0, 200, (64, 64), kind)
         write_picture(tmp_path / "a.png", values)
         data = (tmp_path / "a.png").read_bytes()
         packed = data[data.index(b"IDAT") + 4 :]

@@ -14,7 +14,7 @@ from fake_data.reports import KINDS, SHAPES, Page, make
 from umanet.cli import main
 from umanet.errors import OutputError
 from umanet.executor import Executor
-from umanet.inference.model_file import can_grade, load_model
+from umanet.inference.model_file import load_model
 from umanet.report import annotators, build_report, doubts, scores
 from umanet.report.build import MOST_CASES, SECTIONS
 from umanet.report.pictures import SIDE
@@ -191,14 +191,11 @@ def test_progress_ends_where_it_should(flat, tmp_path):
     assert all(done <= total for done, total, _ in seen)
 
 
-@pytest.mark.parametrize("most_cases", [0, 3, 60])
-def test_two_workers_write_the_page_that_one_writes(made, tmp_path, most_cases):
-    grading = can_grade(made.run)
+def test_two_workers_write_the_page_that_one_writes(flat, tmp_path):
+    model = load_model(flat.run, grading=True)
     for workers in (1, 2):
-        build_report(
-            load_model(made.run, grading=grading), made.index, made.run, tmp_path / f"{workers}.html",
-            most_cases=most_cases, executor=Executor(workers),
-        )  # fmt: skip
+        page = tmp_path / f"{workers}.html"
+        build_report(model, flat.index, flat.run, page, most_cases=3, executor=Executor(workers))
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
 
 
