@@ -28,7 +28,7 @@ SIZE, ANNOTATORS, SEED = 512, 4, 0
 TRAINED_ON = 24
 """Cases of the network, which are none of the others."""
 NUMBERS = (125, 250, 500, 1000)
-BEGIN, END = "<!-- benchmarks/many_cases.py writes from here -->", "<!-- to here -->"
+BEGIN, END = "<!-- benchmarks/{}.py writes from here -->", "<!-- to here -->"
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/many_cases.py SCRATCH"
 TRAINING = ("--preset", "cpu-small", "--trainer.max-steps", "200", "--trainer.validate-every", "100", "--threads", "1")
 STEPS: dict[str, tuple[str, ...]] = {
@@ -285,13 +285,13 @@ def sentence(rows: list[Row], options: argparse.Namespace) -> str:
     )
 
 
-def replace_block(path: Path, block: str) -> None:
-    """What stands between the marks of a page."""
-    text = path.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        sys.exit(f"No `{BEGIN}` and `{END}` found in {path}, both expected. Write them where the figures belong.")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
+def replace_block(path: Path, block: str, script: str) -> None:
+    """What stands between the marks of a page that a script writes."""
+    begin, text = BEGIN.format(script), path.read_text(encoding="utf-8")
+    if begin not in text or END not in text:
+        sys.exit(f"No `{begin}` and `{END}` found in {path}, both expected. Write them where the figures belong.")
+    before, after = text.split(begin)[0], text.split(END)[1]
+    path.write_text(f"{before}{begin}\n{block}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -312,7 +312,7 @@ def main() -> None:
     if options.output:
         draw(rows, options.picture)
         shown = Path(os.path.relpath(options.picture, options.output.parent)).as_posix()
-        replace_block(options.output, page(rows, sentence(rows, options), shown))
+        replace_block(options.output, page(rows, sentence(rows, options), shown), "many_cases")
     if options.json:
         print(json.dumps({"rows": rows, "fits": fits(rows)}))
 
