@@ -76,23 +76,33 @@ def make(folder: Path) -> None:
     write_index(index.model_copy(update={"cases": index.cases[:FEW]}), folder / f"{FEW}.json")
 
 
-def per_voxel(folder: Path) -> dict[str, float]:
-    """Nanoseconds of a processor a voxel of the image, all 12 annotations included, of every command."""
+def per_voxel(folder: Path, made_by: str) -> dict[str, float]:
+    """Nanoseconds of a processor a voxel of the image, all 12 annotations included, of every command.
+
+    What was found of this commit is kept in the folder, and not measured again.
+    """
+    kept = folder / f"ns-{made_by}.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {}
     if not (folder / f"{FEW}.json").exists():
         elsewhere(make, folder)
     if not (folder / "run").exists():
         started(["train", folder / f"{MORE}.json", "-o", folder / "run", "--threads", "1", *TRAINING], folder)
-    found = {BEGUN: elsewhere(begin, folder)}
-    for name, words in COMMANDS.items():
-        used = []
-        for number in (FEW, MORE):
-            data, out = folder / f"{number}.json", folder / f"{name}-{number}"
-            clear(out)
-            given = {"data": data, "out": out, "run": folder / "run", "predict": folder / f"predict-{number}"}
-            used.append(started([word.format(**given) for word in words], folder)["processor"])
-        found[name] = 1e9 * (used[1] - used[0]) / ((MORE - FEW) * np.prod(SHAPE))
-        print(f"{name}: {found[name]:.0f} ns a voxel", flush=True)
-    return {name: float(value) for name, value in found.items()}
+    for name in (BEGUN, *COMMANDS):
+        if name not in found:
+            found[name] = elsewhere(begin, folder) if name == BEGUN else of_command(folder, name)
+            kept.write_text(json.dumps(found))
+            print(f"{name}: {found[name]:.0f} ns a voxel", flush=True)
+    return found
+
+
+def of_command(folder: Path, name: str) -> float:
+    used = []
+    for number in (FEW, MORE):
+        data, out = folder / f"{number}.json", folder / f"{name}-{number}"
+        clear(out)
+        given = {"data": data, "out": out, "run": folder / "run", "predict": folder / f"predict-{number}"}
+        used.append(started([word.format(**given) for word in COMMANDS[name]], folder)["processor"])
+    return float(1e9 * (used[1] - used[0]) / ((MORE - FEW) * np.prod(SHAPE)))
 
 
 def begin(folder: Path) -> float:
@@ -106,7 +116,7 @@ def begin(folder: Path) -> float:
     start = time.process_time()
     for case in index.cases:
         prepare(read_case(case, index), model.config.data, 2)
-    return 1e9 * (time.process_time() - start) / (MORE * np.prod(SHAPE))
+    return float(1e9 * (time.process_time() - start) / (MORE * np.prod(SHAPE)))
 
 
 def bytes_per_voxel(folder: Path) -> dict[str, float]:
@@ -230,12 +240,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scratch", type=Path, help="a folder for data: 200 MB")
     parser.add_argument("--cases", type=int, default=VOLUMES, help="of the index")
+    parser.add_argument("--label", help="in place of the commit")
     parser.add_argument("--json", action="store_true", help="print all figures as the last line")
     parser.add_argument("--output", type=Path, help="also write the tables to this page, between its marks")
     options = parser.parse_args()
     folder = options.scratch.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"commit": commit(), "cases": options.cases, "ns": per_voxel(folder)}
+    made_by = options.label or commit()
+    found: dict[str, Any] = {"commit": made_by, "cases": options.cases, "ns": per_voxel(folder, made_by)}
     found |= {"bytes": bytes_per_voxel(folder), "index": of_index(folder, options.cases)}
     if options.output:
         flags = "".join(f" {word}" for word in sys.argv[2:])
