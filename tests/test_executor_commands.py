@@ -37,6 +37,16 @@ def test_two_workers_write_what_one_writes(made, tmp_path, capsys, name):
     assert not [path for path in tmp_path.rglob(".*")]
 
 
+def test_two_workers_find_the_agreement_that_one_finds(made, capsys):
+    printed = []
+    for workers in ("1", "2"):
+        assert main(["agreement", str(made / "dataset.json"), "--json", "--workers", workers]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+    assert main(["agreement", str(made / "dataset.json"), "--workers", "0"]) == 2
+    assert "--workers 0 found, at least 1 expected" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["check", "predict", "evaluate", "grade", "fuse", "fuse --with run"])
 def test_a_scheduler_that_is_gone_is_one_line_and_leaves_nothing(made, tmp_path, capsys, name, monkeypatch):
     pytest.importorskip("distributed", reason="Dask is not installed.")

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def test_paths_are_absolute_in_memory_and_relative_in_the_file(tmp_path):
     write_index(index, tmp_path / "deeper" / "dataset.json")
     stored = json.loads((tmp_path / "deeper" / "dataset.json").read_text())
     assert stored["cases"][0]["image"] == ["../images/a.png"]
+
+
+def test_paths_are_the_same_however_the_file_spells_them(tmp_path):
+    spelt = {"..b/a.png": "..b/a.png", "./x//a.png": "x/a.png", "x/../a.png": "a.png", "../o/a.png": "../o/a.png"}
+    content = values()
+    content["cases"] = [{**content["cases"][0], "id": f"case{n}", "image": [p]} for n, p in enumerate(spelt)]
+    content["cases"].append({**content["cases"][0], "id": "absolute", "image": ["/elsewhere/a.png"]})
+    index = read_index(written(tmp_path, content))
+    *inside, absolute = [case.image[0] for case in index.cases]
+    assert inside == [Path(os.path.normpath(tmp_path / path)) for path in spelt]
+    assert absolute == Path("/elsewhere/a.png")
+    write_index(index, tmp_path / "dataset.json")
+    stored = [case["image"][0] for case in json.loads((tmp_path / "dataset.json").read_text())["cases"]]
+    assert stored[:-1] == list(spelt.values())
+    assert read_index(tmp_path / "dataset.json") == index
+    write_index(index, tmp_path / "x" / "dataset.json")
+    assert read_index(tmp_path / "x" / "dataset.json") == index
 
 
 def test_a_folder_in_place_of_the_file_is_said_to_be_one(tmp_path):

@@ -18,6 +18,7 @@ from umanet.data.images import (
     write_labels,
     write_map,
 )
+from umanet.data.pictures import read_picture_values, write_picture
 from umanet.errors import OutputError
 from umanet.types import Geometry
 
@@ -134,3 +135,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write_map(path, np.zeros((6, 9)), Geometry((6, 9), (1.0, 1.0), suffix=".png"))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_maps_are_packed_quickly_and_label_maps_tightly(tmp_path):
+    for kind, level in ((np.uint16, 0x01), (np.uint8, 0x9C)):
+        values = np.random.default_rng(0).integers(0, 200, (64, 64), kind)
+        write_picture(tmp_path / "a.png", values)
+        data = (tmp_path / "a.png").read_bytes()
+        packed = data[data.index(b"IDAT") + 4 :]
+        assert (packed[0] & 0x0F, packed[1]) == (8, level)  # deflate, and what zlib's header says of its effort
+        np.testing.assert_array_equal(read_picture_values(tmp_path / "a.png")[0][0], values)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata, wilcoxon
 
 from umanet.errors import AnnotationError, ConfigError
-from umanet.metrics import bootstrap_interval, paired_difference
+from umanet.metrics import bootstrap_interval, interval, paired_difference
 
 RNG = np.random.default_rng(11)
 VALUES = RNG.random(40)
@@ -114,3 +114,29 @@ def test_an_undefined_score_is_refused_and_not_left_out_unseen():
 def test_a_negative_seed_is_refused():
     with pytest.raises(ConfigError, match="A seed of -1 found, 0 or more expected"):
         bootstrap_interval([1.0, 2.0], ["a", "b"], seed=-1)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 1000])
+def test_draws_that_are_handled_in_parts_give_the_same_interval(monkeypatch, at_once):
+    values, patients = RNG.random(30), [f"p{number % 15}" for number in range(30)]
+    whole, _ = interval.draw_patients(patients, seed=4, resamples=101)
+    plain = np.random.default_rng(4).multinomial(15, np.full(15, 1 / 15), size=101)
+    np.testing.assert_array_equal(whole, plain)
+    expected = bootstrap_interval(values, patients, seed=4, resamples=101)
+    interval._draws.cache_clear()
+    monkeypatch.setattr(interval, "AT_ONCE", at_once)
+    np.testing.assert_array_equal(interval.draw_patients(patients, seed=4, resamples=101)[0], plain)
+    assert bootstrap_interval(values, patients, seed=4, resamples=101) == pytest.approx(expected, abs=1e-12)
+    counts = np.arange(15 * 4).reshape(15, 2, 2) * 2**40 + 1
+    np.testing.assert_array_equal(interval.sums_of_draws(whole, counts), np.tensordot(plain, counts, 1))
+    interval._draws.cache_clear()
+
+
+def test_draws_are_made_once_and_cannot_be_written_to():
+    patients = [f"p{number}" for number in range(9)]
+    first, _ = interval.draw_patients(patients, seed=5)
+    again, _ = interval.draw_patients(patients[::-1], seed=5)
+    assert again is first
+    assert first.dtype == np.uint8
+    with pytest.raises(ValueError, match="read-only"):
+        first[0, 0] = 7

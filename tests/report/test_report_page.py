@@ -13,6 +13,7 @@ from fake_data.discs import write_array, write_discs
 from fake_data.reports import KINDS, SHAPES, Page, make
 from umanet.cli import main
 from umanet.errors import OutputError
+from umanet.executor import Executor
 from umanet.inference.model_file import load_model
 from umanet.report import annotators, build_report, doubts, scores
 from umanet.report.build import MOST_CASES, SECTIONS
@@ -188,6 +189,22 @@ def test_progress_ends_where_it_should(flat, tmp_path):
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert {note for _, _, note in seen} >= {"grading", "predicting", "scoring", "drawing"}
     assert all(done <= total for done, total, _ in seen)
+
+
+def test_two_workers_write_the_page_that_one_writes(flat, tmp_path):
+    model = load_model(flat.run, grading=True)
+    pages = []
+    for workers in (1, 2):
+        page = tmp_path / f"{workers}.html"
+        build_report(model, flat.index, flat.run, page, most_cases=3, executor=Executor(workers))
+        pages.append(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "now", page.read_text()))
+    assert pages[0] == pages[1]
+
+
+def test_no_worker_is_refused_before_anything_is_looked_at(flat, tmp_path, capsys):
+    assert main(["report", str(flat.run), "-o", str(tmp_path / "r.html"), "--workers", "0"]) == 2
+    assert "--workers 0 found, at least 1 expected" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_the_templates_travel_with_the_package():

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from umanet.agreement.counted import REGIONS, Among, CountedCase, count_case
+from umanet.data.case_size import largest_case
 from umanet.data.index import DatasetIndex
 from umanet.data.result_files import to_csv, write_together
 from umanet.errors import DatasetError
+from umanet.executor import INLINE, Executor
 from umanet.metrics.agreement import alpha_of_counts, kappa_of_counts, mean_over_pairs, scores_of_confusion
-from umanet.metrics.interval import RESAMPLES, bootstrap_interval, draw_patients, percentile_interval, require_seed
+from umanet.metrics.interval import (
+    RESAMPLES,
+    bootstrap_interval,
+    draw_patients,
+    percentile_interval,
+    require_seed,
+    sums_of_draws,
+)
 
 FORMAT, VERSION = "umanet-agreement", 1
 ALL = "(all)"
@@ -93,6 +103,7 @@ def measure_agreement(
     split: str | None = None,
     *,
     seed: int = 0,
+    executor: Executor = INLINE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Agreement:
     """Compare the annotators of every case with each other; one case is in memory at a time.
@@ -101,12 +112,14 @@ def measure_agreement(
         index: The data set. Cases with fewer than two annotations are left out and counted.
         split: None for all cases.
         seed: Of the bootstrap over patients.
+        executor: Where cases are compared.
         progress: Called after every case with how many are done, and of how many.
 
     Raises:
         ConfigError, DatasetError: A negative seed; the split is empty, or no case in it has two annotations that
             speak of the same class and voxel.
         ImageError, GeometryError, AnnotationError: A file does not hold what it must.
+        ExecutorError: The workers or their scheduler are gone.
     """
     require_seed(seed)
     chosen = index.select(split)
@@ -120,10 +133,12 @@ def measure_agreement(
             "annotator is undefined. Import a second annotator, or choose another split."
         )
     counted: list[CountedCase] = []
-    for number, case in enumerate(several, start=1):
-        counted.append(count_case(case, index))
-        if progress:
-            progress(number, len(several))
+    count = partial(count_case, index=index.without_cases())
+    with executor.map(count, several, [case.id for case in several], partial(largest_case, several)) as results:
+        for one in results:
+            counted.append(one)
+            if progress:
+                progress(len(counted), len(several))
     _require_pairs(counted, index)
     everyone = np.flatnonzero(np.any([one.present for one in counted], axis=0))
     shown = everyone if index.annotators_are_identified else everyone[:0]
@@ -175,9 +190,7 @@ class _Patients:
             return _estimate(value, math.nan, math.nan)
         sums = np.zeros((self.drawn.shape[1], *counts.shape[1:]))
         np.add.at(sums, self.owner, counts)
-        # Whole numbers stay exact in double precision, and their product is a hundred times faster there.
-        resampled = np.tensordot(self.drawn.astype(np.float64), sums, axes=1).astype(np.int64)
-        return _estimate(value, *percentile_interval(score(resampled)))
+        return _estimate(value, *percentile_interval(score(sums_of_draws(self.drawn, sums).astype(np.int64))))
 
 
 def _estimate(value: float, low: float, high: float) -> Row:

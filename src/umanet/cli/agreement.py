@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from umanet.cli.case_parallel import CaseParallel
 from umanet.cli.terminal import command, next_step, print_table, print_text, progress, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ CASE_COLUMNS = ("case", "class", "drew", "mean_pairwise_dice", "farthest", "leas
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(CaseParallel):
     """How far annotators agree, who draws more or less than the others, and on which cases they differ. No training."""
 
     dataset: tyro.conf.Positional[Path]
@@ -34,10 +35,11 @@ class Agreement:
         from umanet.data.index import read_index
         from umanet.report import write_agreement
 
+        executor = self.executor()
         index = read_index(self.dataset)
         with nullcontext() if self.output is None else whole_folder(self.output) as place:
             with progress("Comparing annotators") as report:
-                found = measure_agreement(index, split=self.split, progress=report)
+                found = measure_agreement(index, split=self.split, executor=executor, progress=report)
             if place is not None:
                 found.write(place)
                 write_agreement(found, index, place / "agreement.html", command=self._typed())

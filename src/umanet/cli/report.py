@@ -7,6 +7,7 @@ import tyro
 from umanet.cli.model import Device, open_model
 from umanet.cli.terminal import command, progress, say
 from umanet.errors import ConfigError
+from umanet.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Report:
     device: Device = "auto"
     """Where the network computes."""
     threads: int | None = None
-    """CPU threads of torch. Default: as many as the run was trained with."""
+    """CPU threads of torch, where there is one worker. Default: as many as the run was trained with."""
+    workers: int = 1
+    """Processes that grade, score and compare cases, one thread each; fewer where memory is short. They take seconds to
+    start, several times, and about 0.5 GB each. Cases are predicted by this process."""
 
     def run(self) -> None:
         from umanet.data.index import read_index
@@ -37,13 +41,14 @@ class Report:
 
         if self.most_cases < 0:
             raise ConfigError(f"--most-cases {self.most_cases} found, 0 or more expected. Leave it out for 60.")
+        executor = Executor(self.workers)
         refuse_existing(self.output)
         model = open_model(self.run_folder, self.device, self.threads, grading=can_grade(self.run_folder))
         index = read_index(find_dataset(self.run_folder, self.dataset))
         with progress("Report") as report:
             build_report(
                 model, index, self.run_folder, self.output, split=self.split, most_cases=self.most_cases,
-                command=self._typed(), progress=report,
+                command=self._typed(), executor=executor, progress=report,
             )  # fmt: skip
         size = self.output.stat().st_size / 1e6
         say(f"{self.output} ({size:.1f} MB) needs no other file: open it in a browser, pass it on, print it.")

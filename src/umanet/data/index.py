@@ -145,7 +145,7 @@ class _CaseEntry(_Entry):
     split: str | None = None
     dates: dict[str, date] = {}
 
-    def case(self, folder: Path) -> Case:
+    def case(self, folder: str) -> Case:
         return Case(
             id=self.id,
             image=tuple(_absolute(folder, path) for path in self.image),
@@ -172,7 +172,7 @@ def read_index(path: Path) -> DatasetIndex:
             f"Format {found[0]!r} version {found[1]!r} found, {FORMAT!r} version {VERSION} expected, in {path}. Make "
             "the file with `umanet import`."
         )
-    folder = path.resolve().parent
+    folder = str(path.resolve().parent)
     try:
         entries = values.get("cases")
         if isinstance(entries, list):
@@ -191,12 +191,13 @@ def write_index(index: DatasetIndex, path: Path) -> None:
         OutputError: The file cannot be written.
     """
     path = Path(path)
-    folder = path.resolve().parent
+    folder = str(path.resolve().parent)
     values = {"format": FORMAT, "version": VERSION, **index.model_dump(mode="json", exclude={"cases"})}
     values = {key: value for key, value in values.items() if value or key not in ("annotator_classes", "ignore")}
     values["cases"] = [_case_values(case, folder) for case in index.cases]
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2, ensure_ascii=False)
+        file.write("\n")
 
 
 def fingerprint(index: DatasetIndex) -> str:
@@ -340,17 +341,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON objects, where a key that comes twice (an annotator named twice) is an error, not the last one."""
-    keys = [key for key, _ in pairs]
-    twice = [key for key, count in Counter(keys).items() if count > 1]
-    if twice:
-        raise DatasetError(
-            f"The key {twice[0]!r} is named twice in the object that has the keys {_some(list(dict.fromkeys(keys)))}; "
-            "once expected. Remove or rename one."
-        )
-    return dict(pairs)
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    keys = Counter(key for key, _ in pairs)
+    raise DatasetError(
+        f"The key {max(keys, key=keys.__getitem__)!r} is named twice in the object that has the keys "
+        f"{_some(list(keys))}; once expected. Remove or rename one."
+    )
 
 
-def _case(number: int, entry: Any, folder: Path) -> Case:
+def _case(number: int, entry: Any, folder: str) -> Case:
     try:
         return _CaseEntry.model_validate(entry).case(folder)
     except ValidationError as error:
@@ -358,7 +359,7 @@ def _case(number: int, entry: Any, folder: Path) -> Case:
         raise DatasetError(f"{_explain(error, _CaseEntry)} In case {name!r}.") from None
 
 
-def _case_values(case: Case, folder: Path) -> dict[str, Any]:
+def _case_values(case: Case, folder: str) -> dict[str, Any]:
     values = {
         "id": case.id,
         "image": [_relative(folder, path) for path in case.image],
@@ -372,11 +373,14 @@ def _case_values(case: Case, folder: Path) -> dict[str, Any]:
     return values
 
 
-def _absolute(folder: Path, path: str) -> Path:
-    return Path(os.path.normpath(folder / path))
+# Both in strings: paths are a hundred thousand times a dozen, and slow to take apart.
+def _absolute(folder: str, path: str) -> Path:
+    return Path(os.path.normpath(os.path.join(folder, path)))  # noqa: PTH118
 
 
-def _relative(folder: Path, path: Path) -> str:
+def _relative(folder: str, path: Path) -> str:
+    if str(path).startswith(folder + os.sep) and os.sep + ".." not in str(path):
+        return path.as_posix()[len(folder) + 1 :]
     return Path(os.path.relpath(path.absolute(), folder)).as_posix()
 
 

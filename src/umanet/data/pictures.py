@@ -29,6 +29,8 @@ MOST_PIXELS = 2**27
 """Of a picture (a page of a TIFF): 11,585 x 11,585. A file of a few bytes may claim more than any memory holds."""
 SUSPICIOUS_PIXELS, SUSPICIOUS_RATIO = 2**26, 500
 """Above so many pixels in all, a file that unpacks to more than so many times its size is taken for a bomb."""
+QUICK = 1
+"""Level of compression of 16-bit PNG, which are maps: a third of the time of the usual 6, for 3 to 8 % more bytes."""
 _opening = threading.Lock()
 Resolution = tuple[float, float, int] | None
 """As in ``Geometry``."""
@@ -81,7 +83,8 @@ def write_picture(path: Path, values: Shaped[np.ndarray, "*spatial"], resolution
             tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=axes, **said)
         else:
             said = {"dpi": resolution[:2]} if resolution and resolution[2] == tifffile.RESUNIT.INCH else {}
-            Image.fromarray(values).save(temporary, format="PNG", **said)
+            level = {} if values.dtype.itemsize == 1 else {"compress_level": QUICK}
+            Image.fromarray(values).save(temporary, format="PNG", **said, **level)
 
 
 @contextmanager

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int, Int64, UInt
 
 from umanet.errors import AnnotationError, ConfigError
 
 RESAMPLES = 1000
 FEWEST_PATIENTS = 6
 """With five that differ, the least two-sided Wilcoxon p is 2 / 2^5 = 0.06: no result could be significant."""
+AT_ONCE = 2**24
+"""Draws (resamples times patients) that are handled at a time: 128 MiB in double precision."""
 DECIMALS = 12
 """Of a difference: scores that are equal on paper may differ in the last bit, and would get ranks of their own."""
 
@@ -64,7 +67,8 @@ def bootstrap_interval(
     drawn, owner = draw_patients(patients, seed=seed, resamples=resamples)
     if drawn.shape[1] < 2:
         return float("nan"), float("nan")
-    return percentile_interval((drawn @ np.bincount(owner, weights=values)) / (drawn @ np.bincount(owner)))
+    sums = sums_of_draws(drawn, np.bincount(owner, weights=values))
+    return percentile_interval(sums / sums_of_draws(drawn, np.bincount(owner)))
 
 
 def require_seed(seed: int) -> None:
@@ -79,8 +83,10 @@ def require_seed(seed: int) -> None:
 
 def draw_patients(
     patients: Sequence[str], *, seed: int, resamples: int = RESAMPLES
-) -> tuple[Int64[np.ndarray, "resamples patients"], Int64[np.ndarray, " cases"]]:
+) -> tuple[UInt[np.ndarray, "resamples patients"], Int64[np.ndarray, " cases"]]:
     """How often each patient is drawn when as many are drawn with replacement as there are, and whose each case is.
+
+    The first is read-only, and in the smallest integers that hold it: convert it before computing with it.
 
     Args:
         patients: The patient of every case.
@@ -93,9 +99,37 @@ def draw_patients(
     require_seed(seed)
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     if not len(names):
-        return np.zeros((resamples, 0), np.int64), np.zeros(0, np.int64)
-    share = np.full(len(names), 1 / len(names))
-    return np.random.default_rng(seed).multinomial(len(names), share, size=resamples), owner
+        return np.zeros((resamples, 0), np.uint8), np.zeros(0, np.int64)
+    return _draws(len(names), seed, resamples), owner
+
+
+@lru_cache(maxsize=4)
+def _draws(patients: int, seed: int, resamples: int) -> UInt[np.ndarray, "resamples patients"]:
+    """Kept, as every metric of the same cases needs the same: of 100,000 patients they take seconds."""
+    rng, share = np.random.default_rng(seed), np.full(patients, 1 / patients)
+    parts = []
+    for start, stop in _blocks(resamples, patients):
+        drawn = rng.multinomial(patients, share, size=stop - start)
+        parts.append(drawn.astype(np.min_scalar_type(int(drawn.max(initial=0)))))
+    every = np.concatenate(parts) if parts else np.zeros((0, patients), np.uint8)
+    every.flags.writeable = False
+    return every
+
+
+def sums_of_draws(
+    drawn: UInt[np.ndarray, "resamples patients"],
+    values: Float[np.ndarray, "patients *counts"] | Int[np.ndarray, "patients *counts"],
+) -> Float64[np.ndarray, "resamples *counts"]:
+    """The sum over the patients of each resample, in double precision: whole numbers below 2^53 stay exact."""
+    given = values.astype(np.float64)
+    parts = [np.tensordot(drawn[start:stop].astype(np.float64), given, 1) for start, stop in _blocks(*drawn.shape)]
+    return np.concatenate(parts) if parts else np.zeros((0, *values.shape[1:]))
+
+
+def _blocks(resamples: int, patients: int) -> list[tuple[int, int]]:
+    """First and end of what is handled at a time; all, unless there are many patients."""
+    step = max(1, AT_ONCE // max(1, patients))
+    return [(start, min(start + step, resamples)) for start in range(0, resamples, step)]
 
 
 def percentile_interval(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:

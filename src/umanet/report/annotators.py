@@ -11,6 +11,7 @@ from umanet.agreement import ALL, Agreement, measure_agreement
 from umanet.data.images import read_case
 from umanet.data.index import DatasetIndex
 from umanet.errors import DatasetError
+from umanet.executor import INLINE, Executor
 from umanet.report.pictures import Picture, displayed, picture_of_annotations
 
 MOST_WORST = 12
@@ -42,11 +43,11 @@ class DisputedCase:
 
 
 def find_agreement(
-    index: DatasetIndex, split: str | None, progress: Callable[[int, int], None]
+    index: DatasetIndex, split: str | None, progress: Callable[[int, int], None], executor: Executor = INLINE
 ) -> tuple[Agreement | None, str]:
     """The agreement of the annotators, or None and a sentence that says why there is none."""
     try:
-        return measure_agreement(index, split=split, progress=progress), ""
+        return measure_agreement(index, split=split, executor=executor, progress=progress), ""
     except DatasetError as error:
         return None, str(error)
 

@@ -12,6 +12,7 @@ from umanet.data.index import DatasetIndex
 from umanet.errors import DatasetError
 from umanet.evaluation import METRICS
 from umanet.evaluation.table import metric_title, p_value
+from umanet.executor import INLINE, Executor
 from umanet.grading import blindness
 from umanet.inference.model_file import Model
 from umanet.methods import GradesAnnotations
@@ -62,6 +63,7 @@ def build_report(
     split: str | None = None,
     most_cases: int = MOST_CASES,
     command: str = "",
+    executor: Executor = INLINE,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> None:
     """Predict, score and grade, and write what was found as one HTML file that needs nothing else.
@@ -75,12 +77,15 @@ def build_report(
             where there is none) is predicted.
         most_cases: Annotations that are shown with pictures; all are in the table.
         command: As typed, for the record.
+        executor: Where cases are graded, scored and compared: here or in processes of this machine. They are predicted
+            here.
         progress: Called with what is done, of how much, and what it is.
 
     Raises:
         OutputError: ``output`` exists, or cannot be written.
         TaskError: The data set is of another task than the model.
         DatasetError: The split is empty.
+        ExecutorError: A case cannot be done, as its worker dies each time.
     """
     refuse_existing(output)
     if not index.select(split):
@@ -88,9 +93,9 @@ def build_report(
     stages = _Stages(index, split, progress, grades=isinstance(model.method, GradesAnnotations))
     doubts = None
     if isinstance(model.method, GradesAnnotations):
-        doubts = find_doubts(model, index, split, most_cases, stages("grading"))
-    scores = find_scores(model, index, scored_split(index, split), most_cases, stages)
-    agreement = find_agreement(index, split, stages("comparing annotators"))
+        doubts = find_doubts(model, index, split, most_cases, stages("grading"), executor, run)
+    scores = find_scores(model, index, scored_split(index, split), most_cases, stages, executor)
+    agreement = find_agreement(index, split, stages("comparing annotators"), executor)
     learned = find_learned(model, index, run)
     values = {
         "title": index.name,

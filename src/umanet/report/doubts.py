@@ -6,15 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from umanet.data.case_size import largest_case
 from umanet.data.index import DatasetIndex
-from umanet.grading import DOUBTFUL, GradedCase, annotation_rows, for_annotators, graded_cases, rank_annotators
+from umanet.executor import INLINE, Executor
+from umanet.grading import (
+    DOUBTFUL,
+    GradedCase,
+    annotation_rows,
+    for_annotators,
+    graded_case,
+    grader_for,
+    rank_annotators,
+)
 from umanet.inference.model_file import Model
 from umanet.report.pictures import (
     Outline,
@@ -29,7 +40,7 @@ from umanet.report.pictures import (
 )
 from umanet.report.reasons import Grid, Reason, comparable, find_reasons, sizes
 from umanet.report.view import View, find_view
-from umanet.types import IGNORE
+from umanet.types import IGNORE, Case
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -128,35 +139,103 @@ class Lowest(Generic[Item]):
 
 
 def find_doubts(
-    model: Model, index: DatasetIndex, split: str | None, most_cards: int, progress: Progress
+    model: Model,
+    index: DatasetIndex,
+    split: str | None,
+    most_cards: int,
+    progress: Progress,
+    executor: Executor = INLINE,
+    run: Path | None = None,
 ) -> Doubts | None:
     """Grade all annotations of a split and draw the most doubtful; None where there is no annotation.
 
+    Other processes grade the cases that are drawn a second time: what a drawing needs is too large to be sent.
+
     Raises:
         TaskError: The data set is of another task than the model.
+        ConfigError: Other processes are to load the model, and ``run`` is not given.
+        ExecutorError: A case cannot be done, as its worker dies each time.
     """
     model = for_annotators(model, index)
-    total = sum(bool(case.annotations) for case in index.select(split))
+    ready, small = grader_for(model, index, executor, run), index.without_cases()
+    cases = [case for case in index.select(split) if case.annotations]
     rows: list[dict[str, Any]] = []
     empties: list[Empty] = []
-    cards, images = Lowest[Card](most_cards), Lowest[ImageCard](min(MOST_IMAGES, most_cards))
-    for done, graded in enumerate(graded_cases(model, index, split), start=1):
-        own = annotation_rows(graded, index.annotators)
-        drawing = _Drawing(graded, index)
-        for row in own:
-            if row["empty"] and drawing.compared(row)[1].any():
-                empties.append(Empty(row, drawing.sizes(row)))
-            elif not math.isnan(row["quality"]):
-                cards.offer(row["quality"], lambda row=row, drawing=drawing: drawing.card(row))
-        if not math.isnan(own[0]["image_quality"]):
-            images.offer(own[0]["image_quality"], lambda own=own, drawing=drawing: drawing.image_card(own))
-        rows += own
-        progress(done, total)
+    cards, images = Lowest[Any](most_cards), Lowest[Any](min(MOST_IMAGES, most_cards))
+    look = partial(_look, ready=ready, index=small, keep=not executor.elsewhere)
+    with executor.map(look, cases, [case.id for case in cases], partial(largest_case, cases)) as results:
+        for done, one in enumerate(results, start=1):
+            for row in one.visible:
+                cards.offer(row["quality"], partial(one.card, row))
+            if not math.isnan(one.rows[0]["image_quality"]):
+                images.offer(one.rows[0]["image_quality"], one.image_card)
+            empties += one.empties
+            rows += one.rows
+            progress(done, len(cases))
     if not rows:
         return None
     table = pd.DataFrame(rows).sort_values(["quality", "case", "annotator"], ignore_index=True)
     empties.sort(key=lambda one: (one.row["quality"], one.row["case"], one.row["annotator"]))
-    return Doubts(table, rank_annotators(table, model.method, index), empties, cards.items, images.items)
+    drawn = cards.items, images.items
+    if executor.elsewhere:
+        drawn = _drawn(*drawn, cases, partial(_draw, ready=ready, index=small), executor)
+    return Doubts(table, rank_annotators(table, model.method, index), empties, *drawn)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A graded case: its rows, those that a card can show, and what draws them, where that is at hand."""
+
+    rows: list[dict[str, Any]]
+    visible: list[dict[str, Any]]
+    empties: list[Empty]
+    drawing: "_Drawing | None"
+
+    def card(self, row: dict[str, Any]) -> Card | dict[str, Any]:
+        """Or the row, to be drawn later; so is ``image_card``."""
+        return self.drawing.card(row) if self.drawing else row
+
+    def image_card(self) -> ImageCard | list[dict[str, Any]]:
+        return self.drawing.image_card(self.rows) if self.drawing else self.rows
+
+
+def _look(case: Case, ready: Callable[[], Model], index: DatasetIndex, *, keep: bool) -> _Looked:
+    graded = graded_case(ready(), case, index)
+    rows, drawing = annotation_rows(graded, index.annotators), _Drawing(graded, index)
+    empties = [row for row in rows if row["empty"] and drawing.compared(row)[1].any()]
+    visible = [row for row in rows if row not in empties and not math.isnan(row["quality"])]
+    of_nothing = [Empty(row, drawing.sizes(row)) for row in empties]
+    return _Looked(rows, visible, of_nothing, drawing if keep else None)
+
+
+def _drawn(
+    cards: list[dict[str, Any]],
+    images: list[list[dict[str, Any]]],
+    cases: list[Case],
+    draw: Callable[[Any], tuple[list[Card], list[ImageCard]]],
+    executor: Executor,
+) -> tuple[list[Card], list[ImageCard]]:
+    """The cards of rows, and the image cards of all rows of a case, drawn case by case; in the order given."""
+    of_card, of_image = Counter(row["case"] for row in cards), {rows[0]["case"]: rows for rows in images}
+    chosen = [case for case in cases if case.id in of_card or case.id in of_image]
+    items = [(case, [row for row in cards if row["case"] == case.id], of_image.get(case.id)) for case in chosen]
+    found: dict[tuple[str, str], Card] = {}
+    shown: dict[str, ImageCard] = {}
+    with executor.map(draw, items, [case.id for case in chosen], partial(largest_case, chosen)) as results:
+        for own, of_images in results:
+            found |= {(card.row["case"], card.row["annotator"]): card for card in own}
+            shown |= {card.case: card for card in of_images}
+    return [found[row["case"], row["annotator"]] for row in cards], [shown[rows[0]["case"]] for rows in images]
+
+
+def _draw(
+    item: tuple[Case, list[dict[str, Any]], list[dict[str, Any]] | None],
+    ready: Callable[[], Model],
+    index: DatasetIndex,
+) -> tuple[list[Card], list[ImageCard]]:
+    case, rows, of_image = item
+    drawing = _Drawing(graded_case(ready(), case, index), index)
+    return [drawing.card(row) for row in rows], [] if of_image is None else [drawing.image_card(of_image)]
 
 
 class _Drawing:
@@ -171,7 +250,7 @@ class _Drawing:
 
     @cached_property
     def consensus(self) -> UInt8[np.ndarray, "*spatial"]:
-        return self.graded.grades.consensus[0].argmax(0).numpy().astype(np.uint8)
+        return self.graded.grades.consensus[0].numpy().argmax(0).astype(np.uint8)
 
     def compared(self, row: dict[str, Any]) -> tuple[UInt8[np.ndarray, "*spatial"], UInt8[np.ndarray, "*spatial"]]:
         """An annotation and what the consensus has of its classes, both where the annotation says something."""

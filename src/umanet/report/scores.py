@@ -4,16 +4,19 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from umanet.data.case_size import largest_case
 from umanet.data.images import read_case, read_labels, read_map
 from umanet.data.index import DatasetIndex
 from umanet.evaluation import MARGIN, MEAN, Evaluation, evaluate
 from umanet.evaluation.table import metric_title
+from umanet.executor import INLINE, Executor
 from umanet.fusion import majority_vote
 from umanet.inference.model_file import Model
 from umanet.inference.predict import predict
@@ -22,7 +25,7 @@ from umanet.inference.unread import samples_of_index
 from umanet.metrics.calibration import ReliabilityCurve, neighbourhood, reliability_curve
 from umanet.report.pictures import Picture, any_of, displayed, picture
 from umanet.report.view import find_view
-from umanet.types import IGNORE, Sample
+from umanet.types import IGNORE, Case, Sample
 
 MOST_WORST = 12
 NOTICED = 0.1
@@ -99,7 +102,9 @@ def scored_split(index: DatasetIndex, split: str | None) -> str | None:
     return split or next((name for name in ("test", "validation") if index.select(name)), None)
 
 
-def find_scores(model: Model, index: DatasetIndex, split: str | None, most: int, stage: Stage) -> Scores | None:
+def find_scores(
+    model: Model, index: DatasetIndex, split: str | None, most: int, stage: Stage, executor: Executor = INLINE
+) -> Scores | None:
     """Predict a split into a folder that goes again, and score it; None where there is nothing to compare with.
 
     Raises:
@@ -114,16 +119,24 @@ def find_scores(model: Model, index: DatasetIndex, split: str | None, most: int,
         output = Path(folder) / "predictions"
         _, samples = samples_of_index(model, known, None)
         predict(model, samples, output, total=len(cases), progress=stage("predicting"))
-        evaluation = evaluate(output, known, progress=stage("scoring"))
+        evaluation = evaluate(output, known, executor=executor, progress=stage("scoring"))
         metric = "dice" if "truth" in evaluation.protocol["against"] else "soft_dice"
         names = [row["case"] for row in _ordered(evaluation, metric)[: min(most, MOST_WORST)]]
-        look = _Look(known, evaluation, names, output)
+        files = json.loads((output / MANIFEST).read_text(encoding="utf-8"))["cases"]
+        rows = {name: [row for row in evaluation.cases if row["case"] == name] for name in names}
+        items = [(case, files[case.id], rows.get(case.id)) for case in cases]
+        look = partial(_look, index=known.without_cases(), output=output)
+        seen: list[_Seen] = []
         report = stage("drawing")
-        for done, case in enumerate(cases, start=1):
-            look.at(read_case(case, known))
-            report(done, len(cases))
-    worst = [look.worst[name] for name in names]
-    return Scores(split, len(chosen) - len(cases), evaluation, metric, look.curves, look.uncertainty, worst)
+        with executor.map(look, items, [case.id for case in cases], partial(largest_case, cases)) as results:
+            for one in results:
+                seen.append(one)
+                report(len(seen), len(cases))
+    drawn = {one.worst.case: one.worst for one in seen if one.worst}
+    uncertainty = {case.id: one.uncertainty for case, one in zip(cases, seen, strict=True)}
+    worst = [drawn[name] for name in names]
+    left_out = len(chosen) - len(cases)
+    return Scores(split, left_out, evaluation, metric, _summed(seen, index), uncertainty, worst)
 
 
 def _ordered(evaluation: Evaluation, metric: str) -> list[dict[str, Any]]:
@@ -132,50 +145,64 @@ def _ordered(evaluation: Evaluation, metric: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row[metric], row["case"]))
 
 
-class _Look:
-    """What is gathered from the predictions, case after case."""
+@dataclass(frozen=True)
+class _Seen:
+    """What is gathered from the prediction of a case: the fields of ``Scores`` of the same names, of it alone."""
 
-    def __init__(self, index: DatasetIndex, evaluation: Evaluation, names: list[str], output: Path):
-        self.index, self.evaluation, self.names, self.output = index, evaluation, set(names), output
-        self.files = json.loads((output / MANIFEST).read_text(encoding="utf-8"))["cases"]
-        self.curves: dict[str, dict[str, ReliabilityCurve]] = {name: {} for name in index.task.classes[1:]}
-        self.uncertainty: dict[str, float] = {}
-        self.worst: dict[str, WorstCase] = {}
+    curves: dict[str, dict[str, ReliabilityCurve]]
+    uncertainty: float
+    worst: WorstCase | None
 
-    def at(self, sample: Sample) -> None:
-        files, dims = self.files[sample.case], self.index.spatial_dims
-        labels = read_labels(self.output / files["labels"], self.index, sample.geometry)
-        maps = {name: read_map(self.output / files["probabilities"][name], dims) for name in self.index.task.classes}
-        self._add_curves(sample, labels, maps)
-        foreground = 1 - maps[self.index.task.classes[0]] > NOTICED
-        noticed = neighbourhood(foreground, margin=MARGIN) if foreground.any() else ~foreground
-        self.uncertainty[sample.case] = float(read_map(self.output / files["entropy"], dims)[noticed].mean())
-        if sample.case in self.names:
-            self.worst[sample.case] = self._draw(sample, labels)
 
-    def _add_curves(
-        self,
-        sample: Sample,
-        labels: UInt8[np.ndarray, "*spatial"],
-        maps: dict[str, Float[np.ndarray, "*spatial"]],
-    ) -> None:
-        for k, (name, curves) in enumerate(self.curves.items(), start=1):
-            for target, (mean, union, known) in _targets(sample, k, self.index).items():
-                region = neighbourhood(labels == k, union, margin=MARGIN) & known
-                if region.any():
-                    new = reliability_curve(maps[name], mean, region=region)
-                    curves[target] = curves[target] + new if target in curves else new
+def _look(item: tuple[Case, dict[str, Any], list[dict[str, Any]] | None], index: DatasetIndex, output: Path) -> _Seen:
+    """Look at a case, its files as the manifest names them, and where it is to be drawn, its rows of scores."""
+    case, files, rows = item
+    sample, dims, classes = read_case(case, index), index.spatial_dims, index.task.classes
+    labels = read_labels(output / files["labels"], index, sample.geometry)
+    maps = {name: read_map(output / files["probabilities"][name], dims) for name in classes}
+    foreground = 1 - maps[classes[0]] > NOTICED
+    noticed = neighbourhood(foreground, margin=MARGIN) if foreground.any() else ~foreground
+    uncertainty = float(read_map(output / files["entropy"], dims)[noticed].mean())
+    drawn = None if rows is None else _draw(sample, labels, rows, index)
+    return _Seen(_curves(sample, labels, maps, index), uncertainty, drawn)
 
-    def _draw(self, sample: Sample, labels: UInt8[np.ndarray, "*spatial"]) -> WorstCase:
-        reference = _reference(sample, self.index)
-        silent = reference == IGNORE
-        differs = ((labels != reference) & ~silent).astype(np.float32)
-        view = find_view(sample.geometry, any_of(labels, reference), differs)
-        lines = (("reference", reference), ("predicted", labels))
-        alt = f"{sample.case} with the outlines of the prediction and of what it is compared with"
-        rows = [row for row in self.evaluation.cases if row["case"] == sample.case]
-        shown = displayed(sample.image.numpy(), self.index)
-        return WorstCase(sample.case, rows, view.place, picture(shown, view, lines, alt, silent=silent))
+
+def _curves(
+    sample: Sample,
+    labels: UInt8[np.ndarray, "*spatial"],
+    maps: dict[str, Float[np.ndarray, "*spatial"]],
+    index: DatasetIndex,
+) -> dict[str, dict[str, ReliabilityCurve]]:
+    found: dict[str, dict[str, ReliabilityCurve]] = {}
+    for k, name in enumerate(index.task.classes[1:], start=1):
+        for target, (mean, union, known) in _targets(sample, k, index).items():
+            region = neighbourhood(labels == k, union, margin=MARGIN) & known
+            if region.any():
+                found.setdefault(name, {})[target] = reliability_curve(maps[name], mean, region=region)
+    return found
+
+
+def _summed(seen: list[_Seen], index: DatasetIndex) -> dict[str, dict[str, ReliabilityCurve]]:
+    """Class to target to the curve of all cases."""
+    curves: dict[str, dict[str, ReliabilityCurve]] = {name: {} for name in index.task.classes[1:]}
+    for one in seen:
+        for name, targets in one.curves.items():
+            for target, new in targets.items():
+                curves[name][target] = curves[name][target] + new if target in curves[name] else new
+    return curves
+
+
+def _draw(
+    sample: Sample, labels: UInt8[np.ndarray, "*spatial"], rows: list[dict[str, Any]], index: DatasetIndex
+) -> WorstCase:
+    reference = _reference(sample, index)
+    silent = reference == IGNORE
+    differs = ((labels != reference) & ~silent).astype(np.float32)
+    view = find_view(sample.geometry, any_of(labels, reference), differs)
+    lines = (("reference", reference), ("predicted", labels))
+    alt = f"{sample.case} with the outlines of the prediction and of what it is compared with"
+    shown = displayed(sample.image.numpy(), index)
+    return WorstCase(sample.case, rows, view.place, picture(shown, view, lines, alt, silent=silent))
 
 
 def _targets(sample: Sample, k: int, index: DatasetIndex) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
