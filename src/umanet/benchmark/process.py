@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from umanet.errors import Interrupted
 
@@ -79,3 +82,22 @@ def _end_with_the_parent() -> None:
     assert parent is not None  # this is a child
     wait([parent.sentinel])
     os._exit(1)
+
+
+def _alone(folder: Path) -> None:
+    """The row in ``folder``, in a process that nobody forked; it ends where its standard input does."""
+    from umanet.benchmark.row import RESULT, do_and_write
+
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    with FileLock(folder / "row.lock"):  # another worker, or an earlier benchmark, may still be at it
+        if not (folder / RESULT).exists():
+            do_and_write(folder)
+
+
+def _end_with_the_input() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _alone(Path(sys.argv[1]))

@@ -153,9 +153,11 @@ def do_and_write(folder: Path) -> None:
     """
     import traceback
 
+    from umanet.benchmark.unfinished import remove_unfinished_parts
     from umanet.data.files import replace_file
     from umanet.errors import Interrupted
 
+    remove_unfinished_parts(folder)
     resumed = any(path.is_dir() for path in folder.iterdir())
     try:
         found = do_row(folder)

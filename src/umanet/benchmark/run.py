@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from umanet.benchmark.cluster_rows import ClusterRows
 from umanet.benchmark.inputs import require_inputs
 from umanet.benchmark.plan import plan_rows, prepare_data, search_rows
 from umanet.benchmark.process import Processes
@@ -20,8 +20,10 @@ from umanet.benchmark.processor import processor
 from umanet.benchmark.row import RESULT, ROW, Row
 from umanet.benchmark.state import DATA, LOCK, MADE_ON, ROWS, STATE, read_json, require_a_benchmark, require_same
 from umanet.benchmark.suite import Suite
+from umanet.benchmark.unfinished import remove_unfinished
 from umanet.data.files import replace_file, what_to_do
 from umanet.errors import ConfigError, OutputError, counted
+from umanet.executor import INLINE, Executor
 
 LOST = ("failed", "out of time")
 """States of rows that were to have a result: they may be done again."""
@@ -29,11 +31,18 @@ UNABLE = "not applicable"
 """State of a row whose method cannot do the task."""
 Results = Sequence[tuple[Row, dict[str, Any]]]
 """Rows, and what ``result.json`` has of each."""
+Doers = Processes | ClusterRows
 Progress = Callable[[int, int, str], None]
 
 
 def run_suite(
-    suite: Suite, root: Path, output: Path, *, processes: int = 1, retry: bool = False, progress: Progress | None = None
+    suite: Suite,
+    root: Path,
+    output: Path,
+    *,
+    executor: Executor = INLINE,
+    retry: bool = False,
+    progress: Progress | None = None,
 ) -> Results:
     """Do what is not done yet; start again to go on.
 
@@ -41,7 +50,7 @@ def run_suite(
         suite: What is compared.
         root: The folder that its paths are relative to.
         output: Data sets, rows and what they share.
-        processes: Rows at a time, one thread each.
+        executor: How many rows at a time, one thread each; or the cluster that does them.
         retry: Also those that failed or took too long.
         progress: Called after every row with the numbers of done and of all rows, and the row.
 
@@ -52,14 +61,15 @@ def run_suite(
         ConfigError: The output holds results of another suite or of other code, another process is at work in it, or
             a path is not there.
         OutputError: The output cannot be written to.
+        ExecutorError: The workers' scheduler is gone, or they see another file system.
     """
     require_a_benchmark(output)
     require_inputs(suite, root)
-    with _alone(output):
+    with _alone(output), _rows_at(executor) as (number, processes, where):
         for data in (output / DATA).glob("*"):
-            _remove_unfinished(data, "*", "dataset.json")
+            remove_unfinished(data, "*", "dataset.json")
         state = require_same(suite, output)
-        here = f"{processor()}, {counted(processes, 'row')} at a time"
+        here = f"{where}, {counted(number, 'row')} at a time"
         state[MADE_ON] = list(dict.fromkeys([*state[MADE_ON], here]))
         replace_file(output / STATE, _json(state))
         prepare_data(suite, root, output, progress and (lambda done, total: progress(done, total, "data sets")))
@@ -72,10 +82,26 @@ def run_suite(
             if progress:
                 progress(len(done), total, f"{row.key} {status}")
 
-        given = output, suite, processes, report
+        given = output, suite, number, processes, report
         tried = _do(searched, *given, retry=retry)
         rows, untuned = _at_best_rates(suite, output, tried)
         return [*_with_lost_rates(_do(rows, *given, retry=retry), tried), *untuned]
+
+
+@contextmanager
+def _rows_at(executor: Executor) -> Iterator[tuple[int, Doers, str]]:
+    """How many rows at a time, what does them, and on what."""
+    if executor.scheduler is None:
+        yield executor.workers, Processes(), processor()
+        return
+    from umanet.executor.cluster import connected  # here, as few need it
+
+    with connected(executor.scheduler) as (number, do):
+        yield number, ClusterRows(do), do(_processor, None, "the first")
+
+
+def _processor(_: None) -> str:
+    return processor()
 
 
 @contextmanager
@@ -161,12 +187,19 @@ def _require_same_row(row: Row, folder: Path) -> None:
 
 
 def _do(
-    rows: Sequence[Row], output: Path, suite: Suite, number: int, report: Callable[[Row, str], None], *, retry: bool
+    rows: Sequence[Row],
+    output: Path,
+    suite: Suite,
+    number: int,
+    processes: Doers,
+    report: Callable[[Row, str], None],
+    *,
+    retry: bool,
 ) -> Results:
     for row in rows:
         _require_same_row(row, output / ROWS / row.key)
     found: dict[str, dict[str, Any]] = {}
-    processes, pool = Processes(), ThreadPoolExecutor(number)
+    pool, done = ThreadPoolExecutor(number), False
     given = processes, 60 * suite.minutes
     try:
         waiting = {pool.submit(_result, row, output / ROWS / row.key, *given, retry=retry): row for row in rows}
@@ -174,13 +207,15 @@ def _do(
             row = waiting[future]
             found[row.key] = future.result()
             report(row, found[row.key]["status"])
+        done = True
     finally:  # Ctrl-C above all: nothing more begins, and what runs is stopped without a result
         pool.shutdown(wait=False, cancel_futures=True)
-        processes.stop()
+        if not done:
+            processes.stop()
     return [(row, found[row.key]) for row in rows]
 
 
-def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, retry: bool) -> dict[str, Any]:
+def _result(row: Row, folder: Path, processes: Doers, seconds: float, *, retry: bool) -> dict[str, Any]:
     result = folder / RESULT
     if result.exists():
         before = read_json(result)
@@ -188,9 +223,6 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
             return before
         result.unlink()
     row.write(folder)
-    _remove_unbegun_runs(folder)
-    _remove_unfinished(folder, "consensus", "dataset.json")
-    _remove_unfinished(folder, "predictions", "predictions.json")
     exit_code = processes.do(folder, seconds)
     if exit_code is None:
         why = f"Stopped after {seconds / 60:g} minutes. Raise `minutes` or lower --processes, then --retry."
@@ -200,23 +232,6 @@ def _result(row: Row, folder: Path, processes: Processes, seconds: float, *, ret
         said = f"{folder / 'log.txt'} has what it said. Mend that, or lower --processes, then --retry."
         return _note(result, "failed", f"Exit code {exit_code}: {killed}; {said}")
     return read_json(result)
-
-
-def _remove_unbegun_runs(folder: Path) -> None:
-    """Of a row that was killed before they were written down: they cannot be resumed."""
-    from umanet.training.checkpoints import FOLDER  # here, as pages need no training
-    from umanet.training.run_folder import CONFIG
-
-    for checkpoints in list(folder.rglob(FOLDER)):
-        if not (checkpoints.parent / CONFIG).exists():
-            shutil.rmtree(checkpoints.parent)
-
-
-def _remove_unfinished(place: Path, name: str, last: str) -> None:
-    """Folders of this name in a place that lack the file which is written last, and what a kill left beside them."""
-    unfinished = [folder for folder in place.glob(name) if folder.is_dir() and not (folder / last).exists()]
-    for folder in {*unfinished, *place.glob(f".writing-{name}-*")}:
-        shutil.rmtree(folder)
 
 
 def _note(result: Path, status: str, why: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import tyro
 
 from umanet.cli.terminal import command, progress, say
 from umanet.errors import ConfigError, UmanetError
+from umanet.executor import Executor
 
 SHOWN = 3
 """Rows without a result whose reason is said; the page has all."""
@@ -23,6 +24,9 @@ class Benchmark:
     """Folder that the paths in the suite are relative to. Default: that of the suite."""
     processes: Annotated[int, tyro.conf.arg(aliases=["--workers"])] = 1
     """Rows at a time, one thread each."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, as tcp://HOST:8786: each of its workers does a row at a time. The output must lie on
+    a file system that they share. Needs umanet[cluster]."""
     retry: tyro.conf.FlagCreatePairsOff[bool] = False
     """Also do again what failed or took too long."""
     page_only: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -36,6 +40,7 @@ class Benchmark:
 
         if self.processes < 1:
             raise ConfigError(f"--processes {self.processes} found, at least 1 expected. Mend it.")
+        executor = Executor(self.processes, self.scheduler)
         suite = read_suite(self.suite)
         root = self.suite.parent if self.root is None else self.root
         if self.page_only:
@@ -43,9 +48,7 @@ class Benchmark:
         else:
             try:
                 with progress("Benchmark") as report:
-                    results = run_suite(
-                        suite, root, self.output, processes=self.processes, retry=self.retry, progress=report
-                    )
+                    results = run_suite(suite, root, self.output, executor=executor, retry=self.retry, progress=report)
             except KeyboardInterrupt:
                 say("The same command goes on with the rows that are not done.")
                 raise

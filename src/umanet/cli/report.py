@@ -29,8 +29,8 @@ class Report:
     threads: int | None = None
     """CPU threads of torch, where there is one worker. Default: as many as the run was trained with."""
     workers: int = 1
-    """Processes that grade, score and compare cases, one thread each; fewer where memory is short. They take seconds to
-    start, several times, and about 0.5 GB each. Cases are predicted by this process."""
+    """Processes that grade, predict, score and compare cases, one thread each; fewer where memory is short. They take
+    seconds to start, several times, and about 0.5 GB each."""
 
     def run(self) -> None:
         from umanet.data.index import read_index

@@ -50,6 +50,27 @@ def on_cluster(
             executor.shutdown(wait=False)  # cancels what is left
 
 
+@contextmanager
+def connected(address: str) -> Iterator[tuple[int, Callable[[Callable[[Any], Any], Any, str], Any]]]:
+    """How many cases run at a time there, and what does one and waits for it: from several threads, in any order.
+
+    It takes a function, what that takes, and the name of the case.
+
+    Raises:
+        ConfigError, ExecutorError: As ``on_cluster``.
+    """
+    with _quiet(), _connected(address) as client:
+        executor, umanet = client.get_executor(pure=False, retries=RETRIES), version("umanet")
+
+        def do(function: Callable[[Any], Any], item: Any, name: str) -> Any:
+            return _result(name, executor.submit(do_case, umanet, function, item), address).deliver()
+
+        try:
+            yield _threads(client, address), do
+        finally:
+            executor.shutdown(wait=False)
+
+
 def do_case(umanet: str, function: Callable[[Any], Any], item: Any) -> Outcome:
     """In a worker. One case at a time: what is logged and how many threads torch takes are of the whole process."""
     import torch  # here, in the worker

@@ -77,8 +77,7 @@ def build_report(
             where there is none) is predicted.
         most_cases: Annotations that are shown with pictures; all are in the table.
         command: As typed, for the record.
-        executor: Where cases are graded, scored and compared: here or in processes of this machine. They are predicted
-            here.
+        executor: Where cases are graded, predicted, scored and compared: here or in processes of this machine.
         progress: Called with what is done, of how much, and what it is.
 
     Raises:
@@ -94,7 +93,7 @@ def build_report(
     doubts = None
     if isinstance(model.method, GradesAnnotations):
         doubts = find_doubts(model, index, split, most_cases, stages("grading"), executor, run)
-    scores = find_scores(model, index, scored_split(index, split), most_cases, stages, executor)
+    scores = find_scores(model, index, scored_split(index, split), most_cases, stages, executor, run)
     agreement = find_agreement(index, split, stages("comparing annotators"), executor)
     learned = find_learned(model, index, run)
     values = {

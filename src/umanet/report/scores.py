@@ -103,12 +103,19 @@ def scored_split(index: DatasetIndex, split: str | None) -> str | None:
 
 
 def find_scores(
-    model: Model, index: DatasetIndex, split: str | None, most: int, stage: Stage, executor: Executor = INLINE
+    model: Model,
+    index: DatasetIndex,
+    split: str | None,
+    most: int,
+    stage: Stage,
+    executor: Executor = INLINE,
+    run: Path | None = None,
 ) -> Scores | None:
     """Predict a split into a folder that goes again, and score it; None where there is nothing to compare with.
 
     Raises:
         TaskError: The data set is of another task than the model.
+        ConfigError: Other processes are to load the model, and ``run`` is not given.
     """
     chosen = index.select(split)
     cases = tuple(case for case in chosen if case.truth is not None or case.annotations)
@@ -118,7 +125,7 @@ def find_scores(
     with tempfile.TemporaryDirectory(prefix="umanet-report-") as folder:
         output = Path(folder) / "predictions"
         _, samples = samples_of_index(model, known, None)
-        predict(model, samples, output, total=len(cases), progress=stage("predicting"))
+        predict(model, samples, output, total=len(cases), executor=executor, run=run, progress=stage("predicting"))
         evaluation = evaluate(output, known, executor=executor, progress=stage("scoring"))
         metric = "dice" if "truth" in evaluation.protocol["against"] else "soft_dice"
         names = [row["case"] for row in _ordered(evaluation, metric)[: min(most, MOST_WORST)]]
