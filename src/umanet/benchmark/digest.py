@@ -13,8 +13,8 @@ from umanet.methods import METHODS
 CODE = ("algorithms", "data", "evaluation", "executor", "fusion", "inference", "metrics", "models", "simulation",
         "training", "methods/__init__.py", "methods/method.py", "methods/fused_target.py",
         "benchmark/check.py", "benchmark/checkers.py", "benchmark/consensus_target.py", "benchmark/grades.py",
-        "benchmark/plan.py", "benchmark/row.py", "benchmark/validation.py", "config.py", "consensus.py", "grading.py",
-        "losses.py", "method_options.py", "ranks.py", "types.py")  # fmt: skip
+        "benchmark/plan.py", "benchmark/row.py", "benchmark/unfinished.py", "benchmark/validation.py", "config.py",
+        "consensus.py", "grading.py", "losses.py", "method_options.py", "ranks.py", "types.py")  # fmt: skip
 """What all results depend on, in the package; those of a method also on its own file. Pages and command line may change
 between two rows, these may not."""
 OF_METHOD = {"uma-net": ("soft_labels.py",)}
