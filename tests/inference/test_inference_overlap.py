@@ -89,6 +89,20 @@ def test_an_error_comes_in_its_turn_and_ends_all_threads(kind):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write"))]
 
 
+def test_what_could_not_be_written_is_said_before_what_could_not_be_read():
+    watch = Watch(6, fails=("write", 2))
+    read = watch.made
+
+    def breaks_later(number):
+        if number == 3:
+            raise OSError("read 3")
+        return read(number)
+
+    watch.made = breaks_later
+    with pytest.raises(ValueError, match="write 2"):
+        list(watch.run())
+
+
 def test_leaving_early_waits_for_the_threads():
     results = Watch(50).run()
     assert next(results) == 0

@@ -1,9 +1,11 @@
 """From image files to files of predictions on the images' own grid."""
 
 import json
+import pickle
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from umanet.data.index import ClassDefinition
 from umanet.data.transforms import prepare_image
 from umanet.errors import DatasetError, OutputError, TaskError
 from umanet.inference.model_file import load_model, save_model
-from umanet.inference.predict import predict, predict_case
+from umanet.inference.onnx_runtime import Onnx
+from umanet.inference.predict import Wanted, predict, predict_case
 from umanet.inference.prediction_files import write_case
 from umanet.inference.unread import samples_of_images, samples_of_index
 from umanet.types import Geometry
@@ -209,3 +212,21 @@ def test_the_entropy_is_1_where_all_classes_are_alike_and_maps_are_not_kept(tmp_
     expected = np.array([[np.log(2), 0, by_hand, np.log(4)]]) / np.log(4)
     np.testing.assert_allclose(read_map(tmp_path / files["entropy"], 2), expected, atol=1 / 65535)
     assert np.asarray(Image.open(tmp_path / files["labels"])).tolist() == [[0, 0, 1, 0]]
+
+
+def test_images_are_found_from_any_folder(discs, tmp_path, monkeypatch):
+    """Workers of a cluster may run in another one."""
+    index, model = discs
+    monkeypatch.chdir(index.cases[0].image[0].parent)
+    cases, samples = samples_of_images(model, [Path(index.cases[0].image[0].name)])
+    monkeypatch.chdir(tmp_path)
+    assert cases[0].image[0].is_absolute()
+    assert len(list(samples)) == 1
+
+
+def test_what_is_wanted_is_the_same_in_another_process():
+    """Else a worker would load the model and open the graph anew for every case."""
+    wanted = Wanted(mirror=(0,), network=Onnx(Path("run"), 1))
+    there = pickle.loads(pickle.dumps(wanted))  # noqa: S301  # our own
+    assert there == wanted
+    assert hash(there) == hash(wanted)

@@ -1,5 +1,4 @@
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -92,12 +91,12 @@ class Predict(CaseParallel):
             return wanted
         import torch
 
-        from umanet.inference.onnx_runtime import open_onnx
+        from umanet.inference.onnx_runtime import Onnx
 
-        threads = 1 if elsewhere else torch.get_num_threads()
+        network = Onnx(self.run_folder.resolve(), 1 if elsewhere else torch.get_num_threads())
         if elsewhere:
-            open_onnx(self.run_folder, model, threads)  # the file is then there for all workers
-        return replace(wanted, network=partial(open_onnx, self.run_folder.resolve(), threads=threads))
+            network(model)  # the file is then there for all workers
+        return replace(wanted, network=network)
 
     @property
     def _dataset(self) -> Path | None:

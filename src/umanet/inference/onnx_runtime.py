@@ -1,6 +1,7 @@
 """The released network by ONNX Runtime, on the CPU: docs/how-to/predict-fast.md says where it is quicker."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from umanet.data.files import replace_file
@@ -22,6 +23,17 @@ from umanet.inference.tiles import Network
 
 KEPT = "model.onnx"
 """Beside the weights in a run folder. ``umanet export-model`` writes the same file elsewhere."""
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """``open_onnx`` for models of a run; equal to one that came from another process, so that it is opened once."""
+
+    run: Path
+    threads: int
+
+    def __call__(self, model: Model) -> Network:
+        return open_onnx(self.run, model, self.threads)
 
 
 def open_onnx(run: Path, model: Model, threads: int) -> Network:

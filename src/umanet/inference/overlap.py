@@ -32,7 +32,7 @@ def overlapped(
             return reader.submit(next, items, NO_MORE)
 
         coming, last = [ahead()], list[Future[Written]]()
-        while (item := coming.pop().result()) is not NO_MORE:  # popped, as a future holds what it gave
+        while (item := _next(coming, last)) is not NO_MORE:
             single = alone(item)
             if single:
                 yield from _results(last)
@@ -47,6 +47,16 @@ def overlapped(
                 yield from _results(last)
                 coming.append(ahead())
         yield from _results(last)
+
+
+def _next(coming: list[Future[Any]], last: list[Future[Any]]) -> Any:
+    """Popped, as a future holds what it gave. An error of what was to be written before comes first."""
+    try:
+        return coming.pop().result()
+    except BaseException:
+        for future in last:
+            future.result()
+        raise
 
 
 def _without_gradients(write: Callable[[Computed], Written], computed: Computed) -> Written:

@@ -27,8 +27,9 @@ from umanet.inference.tiles import Network, in_bfloat16, maps_in_tiles, mirrored
 from umanet.inference.unread import UnreadSamples
 from umanet.types import Case, Geometry, Prediction, Sample
 
-LARGE = 2**26
-"""Voxels from which on an image is alone in memory: a CT of 256 slices. Three of fewer take less than one of 600."""
+LARGE = 2**27
+"""Voxels of all maps from which on an image is alone in memory: of two classes, a CT of 256 slices. Three of fewer take
+less than one of 600."""
 Prepared = tuple[str, Geometry, Float[Tensor, "1 C *working"]]
 Computed = tuple[str, Geometry, list[Iterator[Float[Tensor, "*spatial"]]]]
 Written = tuple[str, CaseFiles, Geometry]
@@ -181,7 +182,7 @@ def _written(
         writer = CaseWriter(model, wanted, wanted.network_of(model), place)
         # Maps hold nothing that they have handed on, as generators would: the image as it was read goes early.
         prepared = map(writer.prepare, map(partial(_once, seen=set()), samples))
-        with closing(overlapped(prepared, writer.compute, writer.write, alone=_is_large)) as results:
+        with closing(overlapped(prepared, writer.compute, writer.write, alone=writer.is_large)) as results:
             yield results
         return
     if run is None or not isinstance(samples, UnreadSamples):
@@ -203,10 +204,6 @@ def _once(sample: Sample, seen: set[str]) -> Sample:
     return sample
 
 
-def _is_large(prepared: Prepared) -> bool:
-    return prod(prepared[1].shape) > LARGE
-
-
 @dataclass(frozen=True)
 class CaseWriter:
     """Predicts and writes cases, in three steps."""
@@ -218,6 +215,12 @@ class CaseWriter:
 
     def prepare(self, sample: Sample) -> Prepared:
         return sample.case, sample.geometry, _prepared(self.model, sample)
+
+    def is_large(self, prepared: Prepared) -> bool:
+        """How many maps there are of samples, only the network knows."""
+        _, geometry, image = prepared
+        maps = len(self.model.classes) * (1 + self.wanted.annotators * len(self.model.task.annotators))
+        return self.wanted.samples or max(prod(geometry.shape), image[0, 0].numel()) * maps > LARGE
 
     def compute(self, prepared: Prepared) -> Computed:
         case, geometry, image = prepared

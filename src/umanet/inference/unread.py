@@ -71,7 +71,7 @@ def samples_of_images(model: Model, images: list[Path]) -> tuple[list[Case], Unr
     if not images:
         raise DatasetError("No image found, image files or a folder of them expected after the run. Name some.")
     spatial_dims, channels = model.task.spatial_dims, len(model.task.channels)
-    cases = [Case(name, (path,)) for name, path in find_images(images, spatial_dims)]
+    cases = [Case(name, (path.absolute(),)) for name, path in find_images(images, spatial_dims)]
     named = all(re.fullmatch(CHANNEL, case.id) for case in cases)
     if channels > 1 and named and len(read_image(cases[0].image, spatial_dims)[0]) < channels:
         cases = _by_channel(cases, channels)
