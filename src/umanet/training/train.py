@@ -84,6 +84,7 @@ def train(
         refuse_other_config(run, config, index.spatial_dims)
         refuse_other_data(run, index)
         if is_finished(run):
+            shutil.rmtree(run / CACHE, ignore_errors=True)  # of one that was killed at its very end
             return run
     pl.seed_everything(config.seed, verbose=False)
     method = build_method(index.task, config)
